@@ -1,0 +1,96 @@
+"""What is refused before it reaches the upstream.
+
+Knows one request head and the rules; does not know sockets. The RFC's sentence stands above each
+check. A request whose head is well-formed is never answered 400, 404 or 405 here.
+"""
+
+import ipaddress
+import re
+from collections.abc import Collection
+
+from mcp_proxy_exporter.proxy.errors import Rejected
+from mcp_proxy_exporter.proxy.headers import PROTECTED, nominated
+from mcp_proxy_exporter.proxy.heads import RequestHead
+
+_ABSOLUTE = re.compile(rb"[Hh][Tt][Tt][Pp][Ss]?://([^/?#]*)(.*)", re.DOTALL)
+_AUTHORITY = re.compile(
+    # RFC 3986 section 3.2.2: a bracketed IPv6 address or a name, and a port.
+    r"(\[[0-9A-Fa-f:.%]+\]|[^:\[\]@\s]+)(?::([0-9]*))?"
+)
+
+
+def resolve_target(head: RequestHead) -> tuple[bytes, bytes | None]:
+    """Return the target to send and the authority of an absolute-form one; raise `Rejected`."""
+    target = head.target
+    if target.startswith(b"/"):
+        return target, None
+    if head.method == b"CONNECT":
+        # RFC 9110 section 9.3.6: CONNECT is for tunnels. 501: this method is not implemented.
+        raise Rejected(501, "method", "this is a reverse proxy: it opens no tunnels")
+    absolute = _ABSOLUTE.fullmatch(target)
+    if absolute is not None:
+        # RFC 9112 section 3.2.2: a server MUST accept the absolute-form, and a proxy MUST ignore
+        # the Host field then. It names this proxy; nothing ever connects to what it says.
+        authority, rest = absolute.groups()
+        if not rest.startswith(b"/"):
+            rest = b"*" if head.method == b"OPTIONS" and not rest else b"/" + rest
+        return rest, authority
+    if target == b"*" and head.method == b"OPTIONS":
+        return target, None
+    raise Rejected(400, "target", "the request target is malformed")
+
+
+def check_fields(head: RequestHead) -> None:
+    """Refuse what RFC 9112 says a server must refuse, and header stripping; raise `Rejected`."""
+    fields = head.fields
+    if head.minor == 1 and b"host" not in fields:
+        # RFC 9112 section 3.2: a server MUST respond with 400 to any HTTP/1.1 request without Host.
+        raise Rejected(400, "host_missing", "the field Host is missing")
+    if b"connection" in fields and not nominated(head).isdisjoint(PROTECTED):
+        # RFC 9110 section 7.6.1: a sender MUST NOT list a field that is intended for all
+        # recipients.
+        raise Rejected(400, "nominated", "Connection nominates an end-to-end field")
+
+
+class HostRule:
+    """Which Host values a proxy accepts where it hides the client's Host from the upstream.
+
+    There the upstream's own protection against DNS rebinding sees only the proxy's rewritten value,
+    so the proxy must refuse what a rebound name would bring (MCP 2025-11-25 and 2026-07-28,
+    transports, security warning). Its own addresses are the address that the connection came in on,
+    the configured one, and the loopback names where that address is loopback.
+    """
+
+    def __init__(self, own: Collection[str], allowed: Collection[str]) -> None:
+        """``own`` are hosts without port, ``allowed`` entries are ``host`` or ``host:port``."""
+        self._own = frozenset(host.lower().strip("[]") for host in own)
+        self._allowed = frozenset(entry.lower() for entry in allowed)
+
+    def check(self, authority: bytes, local: str | None) -> None:
+        """Raise `Rejected` (421) unless the authority is known; ``local`` is our socket's IP."""
+        text = authority.decode("latin-1").lower()
+        match = _AUTHORITY.fullmatch(text)
+        if match is None:
+            raise _misdirected()
+        host = match[1].strip("[]")
+        if host in self._own or text in self._allowed or match[1] in self._allowed:
+            return
+        if local is not None:
+            if host == local.lower().partition("%")[0]:
+                return
+            if (
+                host in _LOOPBACK_NAMES
+                and ipaddress.ip_address(local.partition("%")[0]).is_loopback
+            ):
+                return
+        raise _misdirected()
+
+
+_LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+def _misdirected() -> Rejected:
+    # RFC 9110 section 15.5.20; the MCP SDKs answer a foreign Host with the same status.
+    return Rejected(
+        421, "host", "this Host is not served here; allowed_hosts lists the names that are"
+    )

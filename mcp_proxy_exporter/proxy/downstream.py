@@ -1,0 +1,250 @@
+"""One client's connection: its requests, in order, one exchange at a time.
+
+Knows the client's socket and its back-pressure; does not know the upstream (`exchange`) nor framing
+(`wire`). A half-closed client counts as gone, as in nginx: MCP's cancellation by disconnect
+(2026-07-28, streamable HTTP, Cancellation) must reach the upstream at once.
+"""
+
+import asyncio
+import socket
+from typing import cast
+
+from mcp_proxy_exporter.protocol.events import HttpExchangeClosed
+from mcp_proxy_exporter.proxy.context import BUFFER_HIGH_WATER, Context
+from mcp_proxy_exporter.proxy.errors import ProxyError, Rejected, answer
+from mcp_proxy_exporter.proxy.exchange import HttpExchange
+from mcp_proxy_exporter.proxy.heads import RequestHead
+from mcp_proxy_exporter.proxy.wire import RequestReader
+
+_LINGER_SECONDS = 2.0
+"""How long an answered client may go on sending before it is cut: time for it to read the answer,
+which a reset would destroy (RFC 9112 section 9.6)."""
+
+
+class ClientConnection(asyncio.Protocol):
+    """The downstream side of a socket."""
+
+    __slots__ = (
+        "_context",
+        "_feeding",
+        "_lingering_since",
+        "_paused",
+        "_reader",
+        "_since",
+        "_transport",
+        "exchange",
+        "local_host",
+        "write_paused",
+    )
+
+    _transport: asyncio.Transport
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        limits = context.limits
+        self._reader = RequestReader(self, limits.head_bytes, limits.head_fields)
+        self._feeding = False
+        self._paused = False
+        self._lingering_since: float | None = None
+        self._since = context.clock()
+        self.exchange: HttpExchange | None = None
+        self.local_host: str | None = None
+        """The IP address that the client connected to; None on a unix socket."""
+        self.write_paused = False
+
+    # asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Start waiting for a request."""
+        # uvloop's transports have the interface, not the base class.
+        self._transport = transport = cast("asyncio.Transport", transport)
+        transport.set_write_buffer_limits(high=BUFFER_HIGH_WATER)
+        name = transport.get_extra_info("sockname")
+        if isinstance(name, tuple):
+            self.local_host = name[0]
+            # A peer that vanished without a word is found by TCP, not by an idle timeout.
+            transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        self._context.clients.add(self)
+
+    def data_received(self, data: bytes) -> None:
+        """Read requests; hand what belongs to the current one on."""
+        if self._lingering_since is not None:
+            return
+        now = self._context.clock()
+        self._since = now
+        self._feeding = True
+        try:
+            self._reader.feed(data)
+        except Rejected as error:
+            self._refuse(error)
+        self._flush(now)
+        self._feeding = False
+        if self._reader.pending:
+            self._advance()
+
+    def eof_received(self) -> None:
+        """Treat a half-closed client as gone."""
+        self._leave()
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  # asyncio's signature
+        """End what the client was waiting for."""
+        self._leave()
+        self._context.clients.discard(self)
+
+    def pause_writing(self) -> None:
+        """Stop reading the upstream: this client is slower."""
+        self.write_paused = True
+        if self.exchange is not None:
+            self.exchange.pause_response()
+
+    def resume_writing(self) -> None:
+        """Go on reading the upstream."""
+        self.write_paused = False
+        if self.exchange is not None:
+            self.exchange.resume_response()
+
+    # wire.RequestReceiver
+
+    def take_request(self, head: RequestHead) -> None:
+        """Begin an exchange."""
+        self.exchange = HttpExchange(self._context, self, head, self._since)
+        self.exchange.begin()
+
+    def take_body(self, data: bytes) -> None:
+        """Hand request body bytes on."""
+        if self.exchange is not None:
+            self.exchange.take_request_body(data)
+
+    def take_end(self, trailers: bytes) -> None:
+        """Hand the end of the request on."""
+        if self.exchange is not None:
+            self.exchange.take_request_end(trailers)
+
+    # What an exchange asks for
+
+    def write(self, data: bytes) -> None:
+        """Hand bytes to the client's socket."""
+        if not self._transport.is_closing():
+            self._transport.write(data)
+
+    def pause_reading(self) -> None:
+        """Stop reading the client: the upstream is slower."""
+        if not self._paused and not self._transport.is_closing():
+            self._paused = True
+            self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Go on reading the client."""
+        if self._paused and not self._transport.is_closing():
+            self._paused = False
+            self._transport.resume_reading()
+
+    def truncate(self, *, visible: bool) -> None:
+        """End a response early; ``visible`` when its framing shows that bytes are missing.
+
+        RFC 9112 section 8: without a length only a reset can tell an incomplete message.
+        """
+        self.exchange = None
+        if visible:
+            self._transport.close()
+        else:
+            self._transport.abort()
+
+    def finish_exchange(self, *, keep: bool) -> None:
+        """Go on with the next request, or end the connection once its bytes are out."""
+        self.exchange = None
+        self._since = self._context.clock()
+        if not keep or self._context.draining:
+            self._end()
+            return
+        self.resume_reading()
+        self._reader.busy = False
+        if self._reader.pending and not self._feeding:
+            self._advance()
+
+    # Deadlines and the end
+
+    def check(self, now: float) -> None:
+        """End what took too long; called by `deadlines`."""
+        timeouts = self._context.timeouts
+        waited = now - self._since
+        if self._lingering_since is not None:
+            if now - self._lingering_since > _LINGER_SECONDS:
+                self._transport.abort()
+        elif self.exchange is not None:
+            self.exchange.check(now, idle=0.0 if self._paused else waited)
+        elif self._reader.started:
+            if waited > timeouts.client_head:
+                self._refuse(Rejected(408, "head_timeout", "the request head did not come whole"))
+        elif waited > timeouts.client_idle:
+            self._transport.close()
+
+    def drain(self) -> None:
+        """Close now if nothing runs; otherwise the running exchange closes it."""
+        if self.exchange is None:
+            self._transport.close()
+
+    def shut_down(self) -> None:
+        """End the running exchange, visibly unfinished, and the connection."""
+        if self.exchange is not None:
+            self.exchange.shut_down()
+        if not self._transport.is_closing():
+            self._transport.close()
+
+    def _advance(self) -> None:
+        """Start pipelined requests until one has to wait for its answer."""
+        self._feeding = True
+        while self.exchange is None and self._lingering_since is None:
+            if self._transport.is_closing():
+                break
+            self._since = self._context.clock()
+            try:
+                started = self._reader.resume()
+            except Rejected as error:
+                self._refuse(error)
+                break
+            if not started:
+                break
+            self._flush(self._since)
+        self._feeding = False
+        if self._reader.pending > BUFFER_HIGH_WATER:
+            self.pause_reading()
+
+    def _flush(self, entered: float) -> None:
+        if self.exchange is not None:
+            self.exchange.flush_request(entered)
+
+    def _refuse(self, error: ProxyError) -> None:
+        """Answer bytes that are no HTTP, and end the connection: its framing is lost."""
+        if self.exchange is not None:
+            self.exchange.reject(error)
+            return
+        self.write(answer(error, close=True))
+        self._end()
+        self._context.taps.report(
+            HttpExchangeClosed(
+                method="",
+                status=error.status,
+                duration=self._context.clock() - self._since,
+                long_lived=False,
+                request_overhead=0.0,
+                response_overhead=0.0,
+            )
+        )
+
+    def _end(self) -> None:
+        """Close after the last answer, giving a client that still sends time to read it."""
+        if self._transport.is_closing():
+            return
+        if not self._reader.started and not self._paused:
+            self._transport.close()
+            return
+        self._lingering_since = self._context.clock()
+        self.resume_reading()
+        if self._transport.can_write_eof():
+            self._transport.write_eof()
+
+    def _leave(self) -> None:
+        exchange, self.exchange = self.exchange, None
+        if exchange is not None:
+            exchange.leave()

@@ -1,0 +1,93 @@
+"""Whose fault a failed exchange is, and the answer that says so.
+
+Knows statuses and closed reasons; does not know sockets. The answers are plain text so that no
+client can mistake them for the peer's JSON-RPC (MCP 2026-07-28, basic: a local error must not look
+like the peer's), and 400, 404 and 405 are kept for malformed HTTP: MCP clients read those three as
+protocol negotiation.
+"""
+
+from enum import StrEnum
+from http import HTTPStatus
+
+from mcp_proxy_exporter.protocol.outcome import Abort
+
+
+class UpstreamReason(StrEnum):
+    """How the upstream failed; the value is the label ``reason`` of mcp_upstream_failures_total."""
+
+    CONNECT_REFUSED = "connect_refused"
+    CONNECT_TIMEOUT = "connect_timeout"
+    CONNECT_FAILED = "connect_failed"
+    DNS = "dns"
+    TLS = "tls"
+    RESPONSE_TIMEOUT = "response_timeout"
+    TOTAL_TIMEOUT = "total_timeout"
+    CLOSED_BEFORE_HEAD = "closed_before_head"
+    BAD_RESPONSE = "bad_response"
+    TRUNCATED = "truncated"
+
+
+class ProxyError(Exception):
+    """A failed exchange: the HTTP status to answer and how the tap is told."""
+
+    abort: Abort
+
+    def __init__(self, status: int, reason: str, detail: str) -> None:
+        """``reason`` is a closed word, ``detail`` a sentence that holds nothing secret."""
+        super().__init__(f"{status} {reason}: {detail}")
+        self.status = status
+        self.reason = reason
+        self.detail = detail
+
+
+class Rejected(ProxyError):
+    """The client's request is malformed, or not for this proxy; it never reaches the upstream."""
+
+    abort = Abort.REJECTED
+
+
+class UpstreamError(ProxyError):
+    """The upstream could not be reached, broke the exchange or took too long."""
+
+    def __init__(self, reason: UpstreamReason, detail: str) -> None:
+        """Status and abort follow from the reason."""
+        status, self.abort = _UPSTREAM_FAULTS[reason]
+        super().__init__(status, reason, detail)
+        self.upstream_reason = reason
+
+
+_BAD_GATEWAY = HTTPStatus.BAD_GATEWAY.value
+_GATEWAY_TIMEOUT = HTTPStatus.GATEWAY_TIMEOUT.value
+_UPSTREAM_FAULTS = {
+    UpstreamReason.CONNECT_REFUSED: (_BAD_GATEWAY, Abort.UPSTREAM_UNREACHABLE),
+    # 502, not 504: the outcome is "no connection", and 504 would say that the server had the call.
+    UpstreamReason.CONNECT_TIMEOUT: (_BAD_GATEWAY, Abort.UPSTREAM_UNREACHABLE),
+    UpstreamReason.CONNECT_FAILED: (_BAD_GATEWAY, Abort.UPSTREAM_UNREACHABLE),
+    UpstreamReason.DNS: (_BAD_GATEWAY, Abort.UPSTREAM_UNREACHABLE),
+    UpstreamReason.TLS: (_BAD_GATEWAY, Abort.UPSTREAM_UNREACHABLE),
+    UpstreamReason.RESPONSE_TIMEOUT: (_GATEWAY_TIMEOUT, Abort.UPSTREAM_TIMEOUT),
+    UpstreamReason.TOTAL_TIMEOUT: (_GATEWAY_TIMEOUT, Abort.UPSTREAM_TIMEOUT),
+    UpstreamReason.CLOSED_BEFORE_HEAD: (_BAD_GATEWAY, Abort.UPSTREAM_CLOSED),
+    UpstreamReason.BAD_RESPONSE: (_BAD_GATEWAY, Abort.UPSTREAM_CLOSED),
+    UpstreamReason.TRUNCATED: (_BAD_GATEWAY, Abort.UPSTREAM_CLOSED),
+}
+
+
+def shutting_down() -> ProxyError:
+    """Build the answer to a request that the proxy's own end cut short."""
+    error = ProxyError(
+        HTTPStatus.SERVICE_UNAVAILABLE.value, "shutting_down", "the proxy is shutting down"
+    )
+    error.abort = Abort.SHUTDOWN
+    return error
+
+
+def answer(error: ProxyError, *, close: bool, body: bool = True) -> bytes:
+    """Serialise the whole HTTP response for an error; ``body`` False answers a HEAD."""
+    text = f"mcp-proxy-exporter: {error.detail} ({error.reason})\n".encode()
+    head = (
+        f"HTTP/1.1 {error.status} {HTTPStatus(error.status).phrase}\r\n"
+        "Content-Type: text/plain; charset=utf-8\r\n"
+        f"Content-Length: {len(text)}\r\n" + ("Connection: close\r\n\r\n" if close else "\r\n")
+    ).encode()
+    return head + text if body else head

@@ -1,0 +1,106 @@
+"""Which header fields change between one side and the other: the whole, closed list.
+
+Towards the upstream: the hop-by-hop fields are removed (`HOP_BY_HOP` and what ``Connection``
+nominates, RFC 9110 section 7.6.1); ``Host`` follows the configured rule; an absolute-form target
+becomes origin-form (RFC 9112 section 3.2.2); configured fields are set; a chunked body is framed
+anew. Towards the client: the hop-by-hop fields are removed, a body that came chunked or until close
+is framed anew, and ``Connection: close`` is added where this connection ends. Everything else keeps
+name, case, value, order and multiplicity; both sides are spoken to in HTTP/1.1.
+"""
+
+from collections.abc import Sequence
+
+from mcp_proxy_exporter.proxy.heads import (
+    CHUNKED,
+    UNTIL_CLOSE,
+    Head,
+    RequestHead,
+    ResponseHead,
+    field_name,
+)
+
+HOP_BY_HOP = frozenset(
+    {b"connection", b"keep-alive", b"proxy-connection", b"te", b"transfer-encoding", b"upgrade"}
+)
+"""RFC 9110 section 7.6.1, with Transfer-Encoding (RFC 9112 section 6.1): framing is per hop."""
+
+PROTECTED = frozenset(
+    {
+        b"authorization", b"content-encoding", b"content-length", b"content-type", b"cookie",
+        b"host", b"last-event-id", b"mcp-method", b"mcp-name", b"mcp-protocol-version",
+        b"mcp-session-id", b"origin",
+    }
+)  # fmt: skip
+"""End-to-end fields that no ``Connection`` may nominate: having a proxy strip them is an attack."""
+
+
+def nominated(head: Head) -> frozenset[bytes]:
+    """Return the lower-case names that ``Connection`` lists (RFC 9110 section 7.6.1)."""
+    return frozenset(
+        name for token in head.fields[b"connection"].split(b",") if (name := token.strip().lower())
+    )
+
+
+def _kept(head: Head, extra: frozenset[bytes] = frozenset()) -> list[bytes]:
+    """Return the field lines that pass: all but the hop-by-hop and ``extra`` ones."""
+    fields = head.fields
+    dropped = HOP_BY_HOP | extra if extra else HOP_BY_HOP
+    if b"connection" in fields:
+        dropped |= nominated(head)
+    if dropped.isdisjoint(fields):
+        return head.lines
+    return [line for line in head.lines if field_name(line) not in dropped]
+
+
+def wants_close(head: Head) -> bool:
+    """Tell whether the sender will not use its connection again (RFC 9112 section 9.3)."""
+    return head.minor == 0 or (b"connection" in head.fields and b"close" in nominated(head))
+
+
+def forward_request(
+    head: RequestHead,
+    *,
+    target: bytes,
+    host: bytes | None,
+    extra: Sequence[tuple[bytes, bytes]],
+) -> bytes:
+    """Serialise a request head for the upstream.
+
+    ``host`` replaces the Host field (None keeps it); ``extra`` fields replace any of their name.
+    """
+    kept = _kept(head, frozenset(name.lower() for name, _ in extra)) if extra else _kept(head)
+    lines = [b"%b %b HTTP/1.1" % (head.method, target)]
+    if host is not None:
+        lines += _with_host(kept, host)
+    else:
+        lines += kept
+    for name, value in extra:
+        lines.append(b"%b: %b" % (name, value))
+    if head.length == CHUNKED:
+        lines.append(b"Transfer-Encoding: chunked")
+    lines.append(b"\r\n")
+    return b"\r\n".join(lines)
+
+
+def _with_host(lines: list[bytes], host: bytes) -> list[bytes]:
+    """Return the lines with the Host field's value replaced in place, or added in front."""
+    if not any(field_name(line) == b"host" for line in lines):
+        return [b"Host: " + host, *lines]
+    return [line[:5] + b" " + host if field_name(line) == b"host" else line for line in lines]
+
+
+def forward_response(head: ResponseHead, *, chunked: bool, close: bool) -> bytes:
+    """Serialise a response head for the client; ``chunked`` and ``close`` say how it is framed."""
+    lines = [b"HTTP/1.1 %d %b" % (head.status, head.reason)]
+    lines += _kept(head)
+    if chunked:
+        lines.append(b"Transfer-Encoding: chunked")
+    if close:
+        lines.append(b"Connection: close")
+    lines.append(b"\r\n")
+    return b"\r\n".join(lines)
+
+
+def is_reframed(length: int) -> bool:
+    """Tell whether a body of this `heads` length needs the chunked coding on the next hop."""
+    return length in (CHUNKED, UNTIL_CLOSE)

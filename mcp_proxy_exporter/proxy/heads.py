@@ -1,0 +1,235 @@
+"""HTTP/1.1 heads: start line and fields (RFC 9112 sections 2 to 6), parsed strictly.
+
+Knows when a head is malformed or its body's length ambiguous; does not know sockets, bodies
+(`chunks`, `wire`) or which fields may pass (`headers`).
+
+llhttp (through httptools) judges the field lines of every head; start lines and lengths are judged
+here, since httptools knows only registered methods, skips the body of a request with ``Upgrade``
+(MagicStack/httptools#124) and cannot be told of HEAD. A fresh parser for each head costs 0.5 us and
+leaves no state from one message to the next.
+"""
+
+import re
+
+import httptools
+
+from mcp_proxy_exporter.proxy.errors import Rejected, UpstreamError, UpstreamReason
+
+CHUNKED = -1
+"""A body in the chunked transfer coding (RFC 9112 section 7.1)."""
+UNTIL_CLOSE = -2
+"""A response body that ends with its connection (RFC 9112 section 6.3, rule 8)."""
+
+_REQUEST_LINE = re.compile(
+    # RFC 9110 section 9.1: a method is any token; RFC 9112 section 3: one space on each side.
+    # The target is any run of visible or non-ASCII bytes: it is passed on, not understood.
+    rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+) ([^\x00-\x20\x7f]+) HTTP/1\.([01])\r\n"
+)
+_STATUS_LINE = re.compile(
+    # RFC 9112 section 4; servers that leave out the space before an empty reason are common.
+    rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: ([^\x00\r\n]*))?\r\n"
+)
+_OTHER_VERSION = re.compile(rb"[^\r\n]* HTTP/[0-9.]+\r\n")
+# llhttp's start lines stand in for the real ones: any method, any target, any status then passes
+# through the same field parser.
+_REQUEST_LINE_STAND_IN = b"POST / HTTP/1.1\r\n"
+_STATUS_LINE_STAND_IN = b"HTTP/1.1 200 OK\r\n"
+NO_CALLBACKS = object()
+_MAX_LENGTH_DIGITS = 18  # below 2**63, where other parsers overflow
+
+
+class Head:
+    """One message head: its field lines as they came, and its fields by lower-case name."""
+
+    __slots__ = ("fields", "lines", "minor")
+
+    def __init__(self) -> None:
+        self.lines: list[bytes] = []
+        """``Name: value`` without line ends, in wire order: case, order, multiplicity, spaces."""
+        self.fields: dict[bytes, bytes] = {}
+        """Lower-case name to value; repeated fields joined (RFC 9110 section 5.3)."""
+        self.minor = 1
+        """Of ``HTTP/1.x``."""
+
+    def repeats(self, name: bytes) -> bool:
+        """Tell whether a field (lower-case name) stands more than once."""
+        return len(self.lines) != len(self.fields) and (
+            sum(field_name(line) == name for line in self.lines) > 1
+        )
+
+
+def field_name(line: bytes) -> bytes:
+    """Return the lower-case name of a field line."""
+    return line[: line.index(b":")].lower()
+
+
+class RequestHead(Head):
+    """Request line and fields. ``target`` is byte-exact."""
+
+    __slots__ = ("length", "method", "target")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.method = b""
+        self.target = b""
+        self.length = 0
+        """Body bytes, or `CHUNKED`."""
+
+
+class ResponseHead(Head):
+    """Status line and fields."""
+
+    __slots__ = ("length", "reason", "status")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.status = 0
+        self.reason = b""
+        self.length = 0
+        """Body bytes, `CHUNKED` or `UNTIL_CLOSE`."""
+
+
+def parse_request_head(raw: bytes, max_fields: int) -> RequestHead:
+    """Parse a whole head, ``raw`` ending with its empty line; raise `Rejected` if malformed."""
+    line = _REQUEST_LINE.match(raw)
+    if line is None:
+        if _OTHER_VERSION.match(raw):
+            raise Rejected(505, "http_version", "only HTTP/1.0 and HTTP/1.1 are spoken here")
+        raise Rejected(400, "request_line", "the request line is malformed")
+    head = RequestHead()
+    head.method, head.target, minor = line.groups()
+    if minor == b"0":
+        head.minor = 0
+    try:
+        read_fields(
+            head,
+            httptools.HttpRequestParser(NO_CALLBACKS),
+            _REQUEST_LINE_STAND_IN,
+            raw,
+            line.end(),
+        )
+    except ValueError as error:
+        raise Rejected(400, "header", "a header field or the framing is malformed") from error
+    if len(head.lines) > max_fields:
+        raise Rejected(431, "header_count", "the request has too many header fields")
+    if len(head.lines) != len(head.fields):
+        # RFC 9112 sections 3.2 and 6.3: what two parsers would read differently.
+        for name in (b"host", b"content-length", b"transfer-encoding"):
+            if head.repeats(name):
+                raise Rejected(400, "repeated", f"the field {name.decode()} is repeated")
+    head.length = _request_length(head)
+    return head
+
+
+def parse_response_head(raw: bytes, max_fields: int, request_method: bytes) -> ResponseHead:
+    """Parse a whole head of an upstream; raise `UpstreamError` if malformed."""
+    line = _STATUS_LINE.match(raw)
+    if line is None:
+        raise bad_response("its status line is malformed")
+    head = ResponseHead()
+    minor, status, reason = line.groups()
+    if minor == b"0":
+        head.minor = 0
+    try:
+        read_fields(
+            head,
+            httptools.HttpResponseParser(NO_CALLBACKS),
+            _STATUS_LINE_STAND_IN,
+            raw,
+            line.end(),
+        )
+    except ValueError as error:
+        raise bad_response("a header field or the framing is malformed") from error
+    if len(head.lines) > max_fields:
+        raise bad_response("it has too many header fields")
+    head.status = int(status)
+    head.reason = reason or b""
+    head.length = _response_length(head, request_method)
+    return head
+
+
+def read_fields(
+    head: Head,
+    parser: httptools.HttpRequestParser | httptools.HttpResponseParser,
+    start_line: bytes,
+    raw: bytes,
+    start: int,
+) -> None:
+    """Let llhttp judge the field lines of ``raw[start:]``, then split them; raise ValueError.
+
+    Once llhttp has accepted a head, every line in it is ``token ":" value CRLF`` with neither CR,
+    LF nor NUL in the value, so a split at CRLF finds the fields that llhttp found.
+    """
+    try:
+        parser.feed_data(start_line + raw[start:])
+    except httptools.HttpParserUpgrade:
+        # The head was read whole; that httptools would stop here matters only to its bodies.
+        pass
+    except httptools.HttpParserError as error:
+        raise ValueError(str(error)) from error
+    if start + 2 == len(raw):
+        return
+    if raw.find(b"\r\n ", start) >= 0 or raw.find(b"\r\n\t", start) >= 0 or raw[start] in b" \t":
+        # RFC 9112 section 5.2: obs-fold is deprecated; llhttp unfolds it, others do not.
+        raise ValueError("obs-fold")
+    lines = raw[start:-4].split(b"\r\n")
+    head.lines = lines
+    head.fields = fields = {
+        name.lower(): value.strip(b" \t")
+        for name, _, value in [line.partition(b":") for line in lines]
+    }
+    if len(fields) != len(lines):
+        _join_repeated(head)
+
+
+def _join_repeated(head: Head) -> None:
+    joined: dict[bytes, bytes] = {}
+    for line in head.lines:
+        name, _, value = line.partition(b":")
+        lowered, value = name.lower(), value.strip(b" \t")
+        joined[lowered] = joined[lowered] + b", " + value if lowered in joined else value
+    head.fields = joined
+
+
+def _request_length(head: RequestHead) -> int:
+    """Return the body length (RFC 9112 section 6.3, rules 3 to 7)."""
+    fields = head.fields
+    coding = fields.get(b"transfer-encoding")
+    length = fields.get(b"content-length")
+    if coding is not None:
+        if length is not None or head.minor == 0:
+            raise Rejected(400, "framing", "the length of the body is ambiguous")
+        if coding.lower() != b"chunked":
+            raise Rejected(501, "transfer_coding", "only the chunked transfer coding is known")
+        return CHUNKED
+    if length is None:
+        return 0
+    if not length.isdigit() or len(length) > _MAX_LENGTH_DIGITS:
+        raise Rejected(400, "framing", "the field Content-Length is malformed")
+    return int(length)
+
+
+def _response_length(head: ResponseHead, request_method: bytes) -> int:
+    """Return the body length (RFC 9112 section 6.3, rules 1 and 4 to 8)."""
+    if request_method == b"HEAD" or head.status in (204, 304) or head.status < 200:  # noqa: PLR2004
+        return 0
+    fields = head.fields
+    coding = fields.get(b"transfer-encoding")
+    length = fields.get(b"content-length")
+    if coding is not None:
+        if length is not None or head.minor == 0 or coding.lower() != b"chunked":
+            raise bad_response("the length of its body is ambiguous")
+        return CHUNKED
+    if length is None:
+        return UNTIL_CLOSE
+    if not length.isdigit() or len(length) > _MAX_LENGTH_DIGITS:
+        # Repeated lengths arrive joined by a comma and end here too.
+        raise bad_response("its Content-Length is malformed")
+    return int(length)
+
+
+def bad_response(detail: str) -> UpstreamError:
+    """Build the error of a response that cannot be passed on."""
+    return UpstreamError(
+        UpstreamReason.BAD_RESPONSE, f"the upstream's response cannot be passed on: {detail}"
+    )
