@@ -1,0 +1,81 @@
+# Two commands matter: `make demo` shows the product at work, `make test` proves a change.
+# Both set themselves up on a machine with Python 3.11 or newer and make.
+
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## Show this list
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed; set PYTHON=/path/to/it" >&2; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+
+# What the product needs to run, and its command.
+$(VENV)/.run: requirements/run.txt pyproject.toml | $(BIN)/python
+	$(PIP) --require-hashes -r requirements/run.txt
+	$(PIP) --require-hashes -r requirements/build.txt
+	$(PIP) --no-deps --no-build-isolation -e .
+	@touch $@
+
+# What its checks need besides.
+$(VENV)/.test: requirements/test.txt $(VENV)/.run
+	$(PIP) --require-hashes -r requirements/test.txt
+	@touch $@
+
+.PHONY: demo
+demo: $(VENV)/.run ## Watch per-tool metrics of an MCP server that knows nothing of them (Ctrl-C ends it)
+	@$(BIN)/mcp-proxy-exporter demo $(ARGS)
+
+.PHONY: test
+test: lint unit ## All checks: format, lint, types, import contracts, tests, coverage
+
+.PHONY: lint
+lint: $(VENV)/.test ## Format, lint, types and import contracts
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+.PHONY: unit
+unit: $(VENV)/.test ## The tests, with coverage
+	rm -f .coverage .coverage.*
+	$(BIN)/python -m pytest -n 2 -m "not slow" --cov --cov-report=
+	$(BIN)/coverage report
+	$(BIN)/coverage report --include='mcp_proxy_exporter/protocol/*' --fail-under=100
+
+.PHONY: test-all
+test-all: lint $(VENV)/.test ## `test` and the long-running tests
+	rm -f .coverage .coverage.*
+	$(BIN)/python -m pytest -n 2 --cov --cov-report=
+	$(BIN)/coverage report
+	$(BIN)/coverage report --include='mcp_proxy_exporter/protocol/*' --fail-under=100
+
+.PHONY: bench
+bench: $(VENV)/.run ## Side by side with nginx: CPU, latency, event streams (needs wrk, nginx, gcc)
+	$(BIN)/python bench/compare.py
+	$(BIN)/python bench/stream.py
+
+.PHONY: format
+format: $(VENV)/.test ## Format the code and mend what the linter can
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+.PHONY: docs
+docs: $(VENV)/.run ## Write the generated documents anew
+	$(BIN)/python -m mcp_proxy_exporter.observe.document docs/metrics.md
+
+.PHONY: lock
+lock: $(VENV)/.test ## Lock the dependencies anew
+	$(PIP) 'uv>=0.9'
+	sh tools/lock
+
+.PHONY: clean
+clean: ## Remove what the other targets made
+	rm -rf $(VENV) .cache .coverage* .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache dist build
