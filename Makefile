@@ -69,7 +69,7 @@ format: $(VENV)/.test ## Format the code and mend what the linter can
 
 .PHONY: docs
 docs: $(VENV)/.run ## Write the generated documents anew
-	$(BIN)/python -m mcp_proxy_exporter.observe.document docs/metrics.md
+	$(BIN)/python -m mcp_proxy_exporter.observe.document >docs/metrics.md
 
 .PHONY: lock
 lock: $(VENV)/.test ## Lock the dependencies anew

@@ -1,0 +1,107 @@
+"""What a metric family is, and how many series it can have.
+
+Knows the shape of a row of the table (`catalogue`); does not know the rows.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from math import prod
+from types import MappingProxyType
+
+from mcp_proxy_exporter.observe import words
+from mcp_proxy_exporter.protocol.outcome import Outcome
+
+
+class Kind(StrEnum):
+    """The metric types of both exposition formats."""
+
+    COUNTER = "counter"
+    GAUGE = "gauge"
+    HISTOGRAM = "histogram"
+    SUMMARY = "summary"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dimension:
+    """What multiplies a family's series."""
+
+    text: str
+    size: int | None
+    """How many at most; None where the configuration says so."""
+
+
+DIMENSIONS: Mapping[str, Dimension] = MappingProxyType(
+    {
+        "S": Dimension(text="configured servers", size=None),
+        "T": Dimension(text="tool names admitted (see Labels) and `_other`", size=None),
+        "O": Dimension(text="outcomes", size=len(Outcome)),
+        "M": Dimension(
+            text="request methods of all MCP revisions and `_other`",
+            size=len(words.REQUEST_METHODS) + 1,
+        ),
+        "N": Dimension(
+            text="notification methods of all MCP revisions and `_other`",
+            size=len(words.NOTIFICATION_METHODS) + 1,
+        ),
+        "C": Dimension(
+            text="known JSON-RPC error codes and `_other`", size=len(words.JSONRPC_CODES) + 1
+        ),
+        "L": Dimension(text="log levels of RFC 5424 and `_other`", size=len(words.LOG_LEVELS) + 1),
+        "H": Dimension(text="HTTP methods and `_other`", size=len(words.HTTP_METHODS) + 1),
+        "X": Dimension(
+            text="HTTP statuses 100 to 599, 0 and `_other`", size=len(words.HTTP_STATUSES) + 1
+        ),
+        "R": Dimension(
+            text="reasons for not inspecting and `_other`",
+            size=len(words.UNINSPECTED_REASONS) + 1,
+        ),
+        "F": Dimension(
+            text="reasons of upstream failures and `_other`", size=len(words.UPSTREAM_FAILURES) + 1
+        ),
+        "E": Dimension(text="stages of inspection: a handful, named by the program", size=16),
+    }
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Family:
+    """One metric family."""
+
+    name: str
+    """As in a query; a counter's ends in ``_total``."""
+    kind: Kind
+    help: str
+    labels: tuple[str, ...] = ()
+    unit: str = ""
+    """Base unit: seconds or bytes; a suffix of the name. Empty for plain numbers."""
+    bound: str
+    """How many series at most: a product of `DIMENSIONS` and numbers, as ``S*T*O``."""
+    buckets: tuple[float, ...] = ()
+    configurable: bool = False
+    """The buckets are a setting; `buckets` is its default."""
+    polled: bool = False
+    """Asked for at each scrape instead of counted as events come."""
+
+    @property
+    def openmetrics_name(self) -> str:
+        """The family's name in OpenMetrics, where ``_total`` belongs to the sample."""
+        return self.name.removesuffix("_total") if self.kind is Kind.COUNTER else self.name
+
+    @property
+    def lines(self) -> int:
+        """Exposition lines of one series."""
+        if self.kind is Kind.HISTOGRAM:
+            return len(self.buckets) + 3
+        return 2 if self.kind is Kind.SUMMARY else 1
+
+    def limit(self, sizes: Mapping[str, int]) -> int:
+        """Return how many series there can be, given the sizes of S and T."""
+        return prod(_size(factor, sizes) for factor in self.bound.split("*"))
+
+
+def _size(factor: str, sizes: Mapping[str, int]) -> int:
+    if factor.isdecimal():
+        return int(factor)
+    size = DIMENSIONS[factor].size
+    return sizes[factor] if size is None else size

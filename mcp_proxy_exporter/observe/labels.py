@@ -1,0 +1,108 @@
+"""What may become a label value, and how it is written.
+
+Knows that names come from peers who may want to break a scrape or to explode the number of series;
+does not know families. Two defences: `clean` makes any text harmless, `ToolNames` decides which
+tool names get series of their own at all.
+"""
+
+from collections.abc import Collection
+
+EMPTY = "_empty"
+"""Stands for the empty name: to Prometheus an empty label value is no label."""
+
+# Deceives the eye or breaks a parser: lone surrogates (cannot be encoded), controls, newlines, bidi
+# marks, invisible spaces. All that `str.isprintable` calls unprintable is shown as one character.
+_REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+_ELLIPSIS = "\N{HORIZONTAL ELLIPSIS}"
+
+
+def clean(text: str, max_length: int) -> str:
+    """Return text that every format encodes and every parser reads, at most max_length long.
+
+    Names that differ only in replaced or cut characters become the same text: they share series.
+    """
+    if len(text) > max_length:
+        text = text[: max_length - 1] + _ELLIPSIS
+    if not text.isprintable():
+        text = "".join(c if c.isprintable() else _REPLACEMENT for c in text)
+    return text or EMPTY
+
+
+def escape(text: str) -> str:
+    """Return the text as it stands between a label's quotes, in both exposition formats."""
+    return text.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")
+
+
+def render(names: Collection[str], values: Collection[str]) -> str:
+    """Return ``{name="value",...}`` as it follows a sample's name; nothing without labels."""
+    pairs = (f'{name}="{escape(value)}"' for name, value in zip(names, values, strict=True))
+    return f"{{{','.join(pairs)}}}" if names else ""
+
+
+class ToolNames:
+    """Decides which tool names of one server become label values. Admitted once is for ever.
+
+    - A name that the server listed is admitted, up to `max_listed` different names in all the time
+      of the process: a server cannot make series without end either.
+    - Until the first complete list, a name is also admitted when a call of it succeeds, up to
+      `max_called` names. Callers cannot use up what listed names are entitled to: the two counts
+      are kept apart, and a name that is listed later gives its place back.
+    - An answer with ``isError`` never admits: most servers answer an unknown tool that way.
+
+    Names are kept as `clean` returns them, so memory is bounded as well as series.
+    """
+
+    def __init__(self, *, max_called: int, max_listed: int, max_length: int) -> None:
+        self._max_called = max_called
+        self._max_listed = max_listed
+        self._max_length = max_length
+        self._called: set[str] = set()
+        self._listed: set[str] = set()
+        self._complete = False
+        self._cut = False
+
+    def __len__(self) -> int:
+        """Return how many names are admitted."""
+        return len(self._called) + len(self._listed)
+
+    @property
+    def limit(self) -> int:
+        """How many names can be admitted at most, as things stand."""
+        called = len(self._called) if self._complete else self._max_called
+        return called + self._max_listed
+
+    def clean(self, name: str) -> str:
+        """Return the text under which a name would be admitted."""
+        return clean(name, self._max_length)
+
+    def admit_listed(self, name: str) -> str | None:
+        """Return the label of a name that the server advertises; None beyond the cap."""
+        text = self.clean(name)
+        if text in self._listed:
+            return text
+        if len(self._listed) >= self._max_listed:
+            self._cut = True
+            return text if text in self._called else None
+        self._called.discard(text)
+        self._listed.add(text)
+        return text
+
+    def complete(self) -> None:
+        """Take note that a list was seen to its end: from now on success admits nothing."""
+        self._complete = True
+
+    def admit_called(self, name: str) -> str | None:
+        """Return the label of a name whose call succeeded; None where that does not admit it."""
+        text = self.clean(name)
+        if self._complete or len(self._called) >= self._max_called:
+            return None
+        self._called.add(text)
+        return text
+
+    def is_unknown(self, name: str) -> bool:
+        """Return whether a name certainly was on no list.
+
+        Never before a complete list, and no more once the lists went beyond the cap: then nobody
+        remembers what they said.
+        """
+        return self._complete and not self._cut and self.clean(name) not in self._listed

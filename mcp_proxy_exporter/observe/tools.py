@@ -1,0 +1,163 @@
+"""What is counted per tool of one server, and the inventory that its ``tools/list`` showed.
+
+Knows which tool names get series of their own and when a call of an unknown one counts; does not
+know how calls are matched (`calls`).
+"""
+
+from collections.abc import Sequence
+
+from mcp_proxy_exporter.observe.clock import Clock
+from mcp_proxy_exporter.observe.labels import ToolNames
+from mcp_proxy_exporter.observe.series import Histogram, Histograms, Polled, Store, Value, Values
+from mcp_proxy_exporter.observe.words import OTHER
+from mcp_proxy_exporter.protocol.events import CallClosed, Tool, ToolsListed, ToolsSeen
+from mcp_proxy_exporter.protocol.outcome import Outcome
+
+_HINTS = {None: "unset", False: "false", True: "true"}
+
+
+class ToolSeries:
+    """The series of one tool label, found by one lookup per call."""
+
+    __slots__ = ("in_flight", "label", "last_call", "listed", "outcomes", "result_size")
+
+    def __init__(self, label: str, in_flight: Value, last_call: Value) -> None:
+        self.label = label
+        self.in_flight = in_flight
+        self.last_call = last_call
+        self.listed = False
+        self.outcomes: dict[Outcome, tuple[Value, Histogram]] = {}
+        self.result_size: Histogram | None = None
+
+
+class ToolMetrics:
+    """Counts the tool calls of one server.
+
+    Names come from callers: only admitted ones are kept, all others share the label ``_other``.
+    A call is in flight under the label that its name had when it began, and is counted under the
+    label that it has at its end: a first successful call may admit its name.
+    """
+
+    def __init__(self, server: str, store: Store, names: ToolNames, clock: Clock) -> None:
+        self.names = names
+        self._server = server
+        self._clock = clock
+        self._calls = store.of(Values, "mcp_tool_calls_total")
+        self._durations = store.of(Histograms, "mcp_tool_call_duration_seconds")
+        self._in_flight = store.of(Values, "mcp_tool_calls_in_flight")
+        self._last_calls = store.of(Values, "mcp_tool_last_call_timestamp_seconds")
+        self._result_sizes = store.of(Histograms, "mcp_tool_result_size_bytes")
+        self._unknown = store.of(Values, "mcp_unknown_tool_calls_total").child(server)
+        self._overflow = store.of(Values, "mcp_proxy_label_overflow_total").child("tool")
+        self._counts = store.of(Values, "mcp_tools")
+        self._infos = store.of(Polled, "mcp_tool_info")
+        self._infos.watch(lambda: self._inventory_series)
+        self._series: dict[str, ToolSeries] = {}
+        self._other: ToolSeries | None = None
+        self._inventory: tuple[Tool, ...] | None = None
+        self._inventory_series: Sequence[Value] = ()
+
+    def opened(self, name: str | None) -> ToolSeries:
+        """Count a call that begins; return what `closed` wants back."""
+        series = self._series.get(name) if name is not None else None
+        if series is None:
+            series = self._find(name)
+        series.in_flight.value += 1
+        return series
+
+    def closed(self, opened: ToolSeries, event: CallClosed, duration: float) -> None:
+        """Count a call that ended."""
+        opened.in_flight.value -= 1
+        name = event.call.name
+        outcome = event.outcome
+        series = self._series.get(name) if name is not None else None
+        if series is None:
+            series = self._judge(name, outcome)
+        pair = series.outcomes.get(outcome)
+        if pair is None:
+            pair = self._outcome(series, outcome)
+        pair[0].value += 1
+        pair[1].observe(duration)
+        series.last_call.value = event.at + self._clock.offset
+        if event.result_size is not None:
+            sizes = series.result_size
+            if sizes is None:
+                sizes = series.result_size = self._result_sizes.child(self._server, series.label)
+            sizes.observe(event.result_size)
+        if not series.listed and name is not None and self.names.is_unknown(name):
+            self._unknown.value += 1
+
+    def seen(self, event: ToolsSeen) -> None:
+        """Admit the names of one page: they are real, whether more pages follow or not."""
+        self._admit(event.tools)
+
+    def listed(self, event: ToolsListed) -> None:
+        """Take a complete list as the inventory."""
+        if event.tools == self._inventory:
+            return
+        self._inventory = event.tools
+        self.names.complete()
+        self._counts.child(self._server).value = len(event.tools)
+        # By label: two names may read the same, and a series must not appear twice in a scrape.
+        infos = {series.label: tool for tool, series in self._admit(event.tools)}
+        self._inventory_series = tuple(self._info(label, tool) for label, tool in infos.items())
+
+    def _admit(self, tools: Sequence[Tool]) -> list[tuple[Tool, ToolSeries]]:
+        admitted = []
+        for tool in tools:
+            series = self._series.get(tool.name)
+            if series is None or not series.listed:
+                series = self._list(tool.name)
+            if series is not None:
+                admitted.append((tool, series))
+        return admitted
+
+    def _list(self, name: str) -> ToolSeries | None:
+        label = self.names.admit_listed(name)
+        if label is None:
+            return None
+        series = self._series.get(label) or self._make(label)
+        series.listed = True
+        return series
+
+    def _find(self, name: str | None) -> ToolSeries:
+        """Return the series of a name as admitted by now."""
+        found = None if name is None else self._series.get(self.names.clean(name))
+        return found or self._others()
+
+    def _judge(self, name: str | None, outcome: Outcome) -> ToolSeries:
+        """Return the series of a call that ended; its success may admit the name."""
+        found = self._find(name)
+        if name is None or found is not self._other:
+            return found
+        label = self.names.admit_called(name) if outcome is Outcome.SUCCESS else None
+        if label is not None:
+            return self._make(label)
+        self._overflow.value += 1
+        return found
+
+    def _others(self) -> ToolSeries:
+        if self._other is None:
+            self._other = self._new(OTHER)
+        return self._other
+
+    def _make(self, label: str) -> ToolSeries:
+        series = self._series[label] = self._new(label)
+        # At 0 before the first call, so that a rate sees that call.
+        self._calls.child(self._server, label, Outcome.SUCCESS.value)
+        return series
+
+    def _new(self, label: str) -> ToolSeries:
+        in_flight = self._in_flight.child(self._server, label)
+        return ToolSeries(label, in_flight, self._last_calls.child(self._server, label))
+
+    def _outcome(self, series: ToolSeries, outcome: Outcome) -> tuple[Value, Histogram]:
+        labels = (self._server, series.label, outcome.value)
+        pair = (self._calls.child(*labels), self._durations.child(*labels))
+        series.outcomes[outcome] = pair
+        return pair
+
+    def _info(self, label: str, tool: Tool) -> Value:
+        hints = (tool.read_only, tool.destructive, tool.idempotent, tool.open_world)
+        values = (self._server, label, *map(_HINTS.__getitem__, hints))
+        return Value(self._infos.family, values, 1)

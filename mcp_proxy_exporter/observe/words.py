@@ -1,0 +1,132 @@
+"""The closed lists of label values: what a label may say when its text comes from the wire.
+
+Knows the words of MCP, JSON-RPC, syslog and HTTP; does not know families, tools or caps. Whatever
+is not on a list is `OTHER`, so no peer can add a series of its own invention.
+"""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+OTHER = "_other"
+"""Stands for every value that is not on its list, or beyond its cap."""
+
+# Requests of all revisions, 2024-11-05 to 2026-07-28, both directions. Tasks: core of 2025-11-25
+# (tasks/result, tasks/list) and the extension of 2026-07-28 (tasks/update).
+REQUEST_METHODS = frozenset(
+    {
+        "completion/complete",
+        "elicitation/create",
+        "initialize",
+        "logging/setLevel",
+        "ping",
+        "prompts/get",
+        "prompts/list",
+        "resources/list",
+        "resources/read",
+        "resources/subscribe",
+        "resources/templates/list",
+        "resources/unsubscribe",
+        "roots/list",
+        "sampling/createMessage",
+        "server/discover",
+        "subscriptions/listen",
+        "tasks/cancel",
+        "tasks/get",
+        "tasks/list",
+        "tasks/result",
+        "tasks/update",
+        "tools/call",
+        "tools/list",
+    }
+)
+
+TOOL_CALL = "tools/call"
+
+# Open for hours by design (MCP 2026-07-28, basic/patterns/subscriptions): their duration says
+# nothing about how fast a server answers.
+LONG_LIVED_METHODS = frozenset({"subscriptions/listen"})
+
+NOTIFICATION_METHODS = frozenset(
+    {
+        "notifications/cancelled",
+        "notifications/elicitation/complete",
+        "notifications/initialized",
+        "notifications/message",
+        "notifications/progress",
+        "notifications/prompts/list_changed",
+        "notifications/resources/list_changed",
+        "notifications/resources/updated",
+        "notifications/roots/list_changed",
+        "notifications/subscriptions/acknowledged",
+        "notifications/tasks",
+        "notifications/tasks/status",
+        "notifications/tools/list_changed",
+    }
+)
+
+LOG_NOTIFICATION = "notifications/message"
+
+# Severities of RFC 5424 section 6.2.1, as MCP spells them (2025-11-25, server/utilities/logging).
+LOG_LEVELS = frozenset(
+    {"debug", "info", "notice", "warning", "error", "critical", "alert", "emergency"}
+)
+
+JSONRPC_CODES: Mapping[int, str] = MappingProxyType(
+    {
+        code: str(code)
+        for code in (
+            -32700,  # parse error (JSON-RPC 2.0 section 5.1, as the next four)
+            -32600,  # invalid request
+            -32601,  # method not found
+            -32602,  # invalid params; MCP also: unknown tool
+            -32603,  # internal error
+            -32002,  # resource not found, up to 2025-11-25
+            -32042,  # URL elicitation required, 2025-11-25
+            -32020,  # header mismatch, 2026-07-28
+            -32021,  # missing required client capability, 2026-07-28
+            -32022,  # unsupported protocol version, 2026-07-28
+            -32000,  # no fixed meaning; SDKs: bad request, connection closed
+            -32001,  # no fixed meaning; SDKs: session not found, request timeout
+            -32800,  # request cancelled (as in LSP)
+            0,  # Python SDK 1.x: request cancelled, unhandled exception
+        )
+    }
+)
+
+# RFC 9110 section 9.3 and RFC 5789. Methods are case-sensitive: "get" is another one.
+HTTP_METHODS = frozenset(
+    {"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"}
+)
+
+# RFC 9110 section 15: three digits, 100 to 599. 0: the exchange ended before any status was sent.
+HTTP_STATUSES: Mapping[int, str] = MappingProxyType(
+    {status: str(status) for status in (0, *range(100, 600))}
+)
+
+UNINSPECTED_REASONS = frozenset(
+    {
+        "content_encoding",
+        "content_type",
+        "header_mismatch",
+        "invalid_json",
+        "stream_broken",
+        "too_large",
+    }
+)
+
+# What each failure says about the upstream itself: True where it is down for a user. A truncated
+# answer or one that outlived its limit came from a server that does answer.
+UPSTREAM_FAILURES: Mapping[str, bool] = MappingProxyType(
+    {
+        "bad_response": True,
+        "closed_before_head": True,
+        "connect_failed": True,
+        "connect_refused": True,
+        "connect_timeout": True,
+        "dns": True,
+        "response_timeout": True,
+        "tls": True,
+        "total_timeout": False,
+        "truncated": False,
+    }
+)

@@ -1,0 +1,57 @@
+import re
+from itertools import pairwise
+
+import pytest
+
+from mcp_proxy_exporter.observe.catalogue import FAMILIES, SECTIONS
+from mcp_proxy_exporter.observe.family import DIMENSIONS, Family, Kind
+
+each_family = pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
+
+
+def test_every_family_is_declared_once() -> None:
+    names = [family.name for family in FAMILIES]
+    assert len(set(names)) == len(names)
+    assert len(names) == sum(map(len, SECTIONS.values()))
+
+
+@each_family
+def test_names_follow_the_conventions(family: Family) -> None:
+    assert re.fullmatch(r"mcp_[a-z]+(_[a-z]+)*", family.name)
+    assert family.name.endswith("_total") == (family.kind is Kind.COUNTER)
+    assert family.unit in {"", "seconds", "bytes"}
+    if family.unit:
+        assert family.openmetrics_name.endswith(f"_{family.unit}")
+
+
+@each_family
+def test_help_is_a_sentence_on_one_line(family: Family) -> None:
+    assert re.fullmatch(r"[A-Z0-9][^\n\\\"|]*\.", family.help)
+
+
+@each_family
+def test_every_label_is_accounted_for_in_the_bound(family: Family) -> None:
+    factors = family.bound.split("*")
+    assert all(factor.isdecimal() or factor in DIMENSIONS for factor in factors)
+    assert ("S" in factors) == ("server" in family.labels)
+    assert ("T" in factors) == ("tool" in family.labels)
+    assert ("O" in factors) == ("outcome" in family.labels)
+    assert not {"le", "quantile"} & set(family.labels)
+
+
+@each_family
+def test_buckets_are_a_histograms_and_ascend(family: Family) -> None:
+    assert bool(family.buckets) == (family.kind is Kind.HISTOGRAM)
+    assert all(low < high for low, high in pairwise(family.buckets))
+    assert not family.configurable or family.buckets
+
+
+@each_family
+def test_only_gauges_are_polled(family: Family) -> None:
+    assert not family.polled or family.kind is Kind.GAUGE
+
+
+def test_families_of_traffic_carry_the_server() -> None:
+    for title, families in SECTIONS.items():
+        if title != "The exporter itself":
+            assert all(family.labels[0] == "server" for family in families)
