@@ -1,0 +1,233 @@
+"""The composition root: what exists in a running process, and in which order it starts and stops.
+
+Read this first. Knows every part by its constructor; does not know how any of them works, nor
+command lines (`cli`).
+"""
+
+import asyncio
+import ctypes
+import errno
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import Any
+
+from mcp_proxy_exporter.admin import AdminServer, Line, Page
+from mcp_proxy_exporter.config import ServerSettings, Settings
+from mcp_proxy_exporter.observe.exposition import choose
+from mcp_proxy_exporter.observe.metrics import Metrics, MetricsOptions
+from mcp_proxy_exporter.protocol.inspector import Inspector
+from mcp_proxy_exporter.protocol.limits import Limits
+from mcp_proxy_exporter.proxy.server import ProxyServer
+from mcp_proxy_exporter.tap import TapFactory
+
+EXIT_OK = 0
+EXIT_FAILED = 1
+EXIT_SIGNAL = 128
+"""Added to a signal's number, as shells do, when a second signal ends the process at once."""
+
+LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+
+# glibc's <malloc.h>. Reads are buffers of up to 256 KiB, which malloc by default maps and unmaps
+# again and again; kept, a result of 1 MiB costs a third of the CPU. The threshold's own maximum is
+# 32 MiB on 64 bits.
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
+_MIB = 1024 * 1024
+_MALLOC_OPTIONS = (
+    (_M_MMAP_THRESHOLD, 32 * _MIB),
+    (_M_TRIM_THRESHOLD, 256 * _MIB),
+    (_M_TOP_PAD, 16 * _MIB),
+)
+
+Connections = Mapping[tuple[str, str], int]
+
+
+class StartError(Exception):
+    """The process cannot do what its settings say, for a reason that the operator can remove."""
+
+
+class Service:
+    """Everything that one process runs: a proxy per configured server, the metrics, the admin."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self.metrics = Metrics(
+            MetricsOptions(
+                max_tools=settings.metrics.max_tools,
+                duration_buckets=settings.metrics.duration_buckets,
+            )
+        )
+        self._connections: dict[str, Connections] = {}
+        self._proxies = {server.name: self._build(server) for server in settings.servers}
+        self._admin = AdminServer(
+            settings.admin.listen_address,
+            render=self._render,
+            ready=lambda: self.ready,
+            servers=self._describe,
+        )
+        self.ready = False
+        """All listeners are open, and the process is not about to stop."""
+
+    @property
+    def admin_url(self) -> str:
+        """Where the admin listens: an origin with the real port."""
+        return self._admin.url
+
+    def addresses(self, name: str) -> Sequence[str]:
+        """Where the server of this name is listened for, with the real ports."""
+        return self._proxies[name].addresses
+
+    def describe(self) -> list[str]:
+        """Write a line for each listener."""
+        lines = [
+            f"{line.name}: {address} -> {line.upstream}"
+            for line in self._describe()
+            for address in line.listens
+        ]
+        return [*lines, f"metrics: {self.admin_url}/metrics"]
+
+    async def start(self) -> None:
+        """Open the admin's listener, then the proxies'; raise StartError with nothing left open.
+
+        The admin comes first: never a proxy without metrics.
+        """
+        try:
+            await _open(self._admin.start, self._settings.admin.listen, "admin")
+            for server in self._settings.servers:
+                start = self._proxies[server.name].start
+                await _open(start, server.listen, f"servers.{server.name}")
+        except BaseException:
+            await self._close(grace=0)
+            raise
+        self.ready = True
+
+    async def stop(self) -> None:
+        """Say that we are not ready, let the proxies finish what runs, close the admin last."""
+        self.ready = False
+        await self._close(grace=self._settings.timeouts.drain)
+
+    async def _close(self, *, grace: float) -> None:
+        try:
+            async with asyncio.TaskGroup() as group:
+                for proxy in self._proxies.values():
+                    group.create_task(proxy.stop(grace))
+        finally:
+            await self._admin.stop()
+
+    def _build(self, server: ServerSettings) -> ProxyServer:
+        figures = self.metrics.server(server.name)
+        inspection = self._settings.inspection
+        limits = Limits(
+            max_message_bytes=inspection.max_message_bytes,
+            max_buffered_bytes=inspection.max_buffered_bytes,
+            max_open_calls=inspection.max_open_calls,
+        )
+        clock = time.perf_counter
+        taps = TapFactory(
+            Inspector(limits) if inspection.enabled else None,
+            figures.handle,
+            self.metrics.inspection_failed,
+            clock,
+        )
+        figures.watch_connections(lambda: self._connections.get(server.name, {}))
+        return ProxyServer(
+            server,
+            limits=self._settings.limits,
+            timeouts=self._settings.timeouts,
+            taps=taps,
+            clock=clock,
+        )
+
+    async def _render(self, accept: str) -> Page:
+        # Counted here, because the proxies change their connections while a thread would look.
+        self._connections = {name: proxy.connections() for name, proxy in self._proxies.items()}
+        exposition = choose(accept)
+        # In a thread: a large scrape takes longer than a call may wait.
+        body = await asyncio.to_thread(exposition.render, self.metrics)
+        return Page(body=body, content_type=exposition.content_type)
+
+    def _describe(self) -> list[Line]:
+        return [
+            Line(
+                name=server.name,
+                listens=self._proxies[server.name].addresses,
+                upstream=str(server.target),
+            )
+            for server in self._settings.servers
+        ]
+
+
+async def serve(settings: Settings, announce: Callable[[str], object]) -> int:
+    """Run until SIGTERM or SIGINT, and return the exit code.
+
+    The first signal stops in good order, a second one at once. Raises StartError.
+    """
+    signals = _watch_signals()
+    service = Service(settings)
+    await service.start()
+    for line in service.describe():
+        announce(line)
+    await signals.get()
+    stopping = asyncio.ensure_future(service.stop())
+    again = asyncio.ensure_future(signals.get())
+    await asyncio.wait({stopping, again}, return_when=asyncio.FIRST_COMPLETED)
+    if not stopping.done():
+        return EXIT_SIGNAL + again.result()
+    again.cancel()
+    await stopping
+    return EXIT_OK
+
+
+def run(main: Coroutine[Any, Any, int], *, log_level: str) -> int:
+    """Run a coroutine to its end in a process prepared for traffic, on uvloop if it is there."""
+    logging.basicConfig(level=log_level.upper(), format=LOG_FORMAT, stream=sys.stderr)
+    tune_allocator()
+    with asyncio.Runner(loop_factory=_find_loop_factory()) as runner:
+        code = runner.run(main)
+        if code > EXIT_SIGNAL:
+            # At once: the runner would wait for threads that resolve a name or write a scrape.
+            sys.stdout.flush()
+            os._exit(code)
+    return code
+
+
+def tune_allocator() -> bool:
+    """Make glibc keep memory that is needed again at once; False where there is no glibc."""
+    libc = ctypes.CDLL(None)
+    if not hasattr(libc, "gnu_get_libc_version"):
+        return False
+    return all(libc.mallopt(option, value) for option, value in _MALLOC_OPTIONS)
+
+
+def _find_loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop  # noqa: PLC0415  # an extra
+    except ImportError:
+        return None
+    return uvloop.new_event_loop
+
+
+def _watch_signals() -> asyncio.Queue[int]:
+    received: asyncio.Queue[int] = asyncio.Queue()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, received.put_nowait, number)
+    return received
+
+
+async def _open(start: Callable[[], Coroutine[Any, Any, None]], listen: str, owner: str) -> None:
+    try:
+        await start()
+    except OSError as error:
+        raise StartError(f"cannot listen on {listen} ({owner}): {_reason(error)}") from error
+
+
+def _reason(error: OSError) -> str:
+    # The system's own few words: what event loops put around them repeats the address. Errors of
+    # name resolution have numbers of their own kind.
+    if error.errno is not None and error.errno in errno.errorcode:
+        return os.strerror(error.errno).lower()
+    return (error.strerror or str(error)).lower()

@@ -1,0 +1,210 @@
+"""All settings, with their defaults, limits and reasons.
+
+Knows what each setting means and which go together; does not know files, variables or flags
+(`layers`), where a value was written or how a message is shown (`errors`).
+"""
+
+from functools import cached_property
+from itertools import pairwise
+from typing import Annotated, Literal, Self
+
+from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from mcp_proxy_exporter.config.address import Address, TcpAddress, parse_listen, parse_tcp
+from mcp_proxy_exporter.config.section import Integer, KeyPath, Number, Section, faults
+from mcp_proxy_exporter.config.servers import ServerSettings
+
+MIB = 1024 * 1024
+
+NO_SERVER = (
+    "no server is configured: give --upstream URL, MCP_PROXY_EXPORTER__UPSTREAM, "
+    "or a file with [[servers]]"
+)
+
+PositiveSeconds = Annotated[Number, Field(gt=0)]
+"""Seconds, without a way to switch the limit off."""
+Seconds = Annotated[Number, Field(ge=0)]
+"""Seconds; 0 = no limit, or for idle connections and drain: no time at all."""
+
+
+class AdminSettings(Section):
+    """The listener for the operator: metrics, health, an index page."""
+
+    # Not 9464: that is what OpenTelemetry's Prometheus exporters listen on by default, and an
+    # instrumented MCP server may share this network namespace. 10464 is close enough to remember,
+    # IANA lists 10444-10499 as unassigned, and exporters' usual range ends at 9999.
+    listen: str = "127.0.0.1:10464"
+
+    @field_validator("listen")
+    @classmethod
+    def _check_listen(cls, value: str) -> str:
+        if value.startswith("unix:"):
+            raise ValueError("must be host:port: Prometheus cannot scrape a unix socket")
+        parse_tcp(value)
+        return value
+
+    @cached_property
+    def listen_address(self) -> TcpAddress:
+        """``listen``, parsed."""
+        return parse_tcp(self.listen)
+
+
+class TimeoutSettings(Section):
+    """How long to wait, in seconds."""
+
+    connect: PositiveSeconds = 5.0
+    """TCP and TLS to the upstream: a sidecar's upstream is near; a lost SYN is sent again at 1
+    and 3 s."""
+    response_head: Seconds = 0.0
+    """Request sent to response head. Off: a tool may think for minutes before it answers."""
+    total: Seconds = 0.0
+    """One whole exchange, event streams that answer a GET excepted. Off: tools may take long."""
+    client_head: PositiveSeconds = 10.0
+    """First byte to end of a request's head: slower than any real client, and what ends a
+    slowloris."""
+    client_body: PositiveSeconds = 30.0
+    """Between two reads of a request's body."""
+    client_idle: Seconds = 75.0
+    """A client's idle connection; nginx's default for the same."""
+    upstream_idle: Seconds = 4.0
+    """An idle connection to the upstream. Below the 5 s of uvicorn and Node, so that it is closed
+    by us and never by them under a request that is on its way."""
+    drain: Seconds = 10.0
+    """Shutdown: what exchanges in flight get. Kubernetes kills 30 s after SIGTERM."""
+
+
+class LimitSettings(Section):
+    """How large a head may be, either way."""
+
+    head_bytes: Annotated[Integer, Field(ge=1024)] = 65536
+    """Start line and header fields together; servers allow 8 to 64 KiB."""
+    head_fields: Annotated[Integer, Field(ge=16)] = 256
+    """Number of header fields; 100 to 128 is what servers allow."""
+
+
+class InspectionSettings(Section):
+    """How much of the traffic is read for the metrics. What is not read passes all the same."""
+
+    enabled: bool = True
+    """Off: HTTP metrics only, and no message is looked at."""
+    max_message_bytes: Annotated[Integer, Field(gt=0)] = 4 * MIB
+    """One JSON body or one event of a stream, after decoding; the Python SDK refuses larger
+    requests itself."""
+    max_buffered_bytes: Annotated[Integer, Field(gt=0)] = 32 * MIB
+    """All messages of one server that are being read, together."""
+    max_open_calls: Annotated[Integer, Field(gt=0)] = 10_000
+    """Calls in flight that are followed, per server."""
+
+    @model_validator(mode="after")
+    def _check_room(self) -> Self:
+        if self.max_buffered_bytes < self.max_message_bytes:
+            raise faults([(("max_buffered_bytes",), "is less than max_message_bytes")])
+        return self
+
+
+class MetricsSettings(Section):
+    """What the metrics look like."""
+
+    max_tools: Annotated[Integer, Field(gt=0)] = 200
+    """Tool names per server that become labels because a call succeeded before any ``tools/list``
+    was seen; further ones are ``_other``. Listed tools do not count."""
+    duration_buckets: tuple[Number, ...] = (
+        0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0,
+    )  # fmt: skip
+    """Upper bounds, in seconds, of the histograms of durations; ``+Inf`` is added. From a cache's
+    answer to the patience of the longest agents."""
+
+    @field_validator("duration_buckets")
+    @classmethod
+    def _check_buckets(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        if not value or value[0] <= 0 or any(low >= high for low, high in pairwise(value)):
+            raise ValueError("must be positive numbers, each larger than the one before")
+        return value
+
+
+def _lower(value: object) -> object:
+    return value.lower() if isinstance(value, str) else value
+
+
+class LogSettings(Section):
+    """What is said on standard error."""
+
+    level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)] = "info"
+
+
+class Settings(BaseSettings):
+    """All settings of one process. Frozen; nothing is read from anywhere but the arguments.
+
+    `mcp_proxy_exporter.config.load` reads file, environment and command line.
+    """
+
+    model_config = SettingsConfigDict(
+        extra="forbid", frozen=True, hide_input_in_errors=True, env_nested_delimiter="__"
+    )
+
+    servers: tuple[ServerSettings, ...]
+    admin: AdminSettings = AdminSettings()
+    timeouts: TimeoutSettings = TimeoutSettings()
+    limits: LimitSettings = LimitSettings()
+    inspection: InspectionSettings = InspectionSettings()
+    metrics: MetricsSettings = MetricsSettings()
+    log: LogSettings = LogSettings()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003  # the signature is pydantic-settings'
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Take the arguments only: `layers` reads the rest, and remembers where it found it."""
+        return (init_settings,)
+
+    @field_validator("servers")
+    @classmethod
+    def _check_servers(cls, value: tuple[ServerSettings, ...]) -> tuple[ServerSettings, ...]:
+        # Not by a minimal length: pydantic would count the valid ones.
+        if not value:
+            raise ValueError(NO_SERVER)
+        return value
+
+    @model_validator(mode="after")
+    def _check_conflicts(self) -> Self:
+        found = conflicts(
+            [(server.name, server.listen) for server in self.servers], self.admin.listen
+        )
+        if found:
+            raise faults(found)
+        return self
+
+
+def conflicts(servers: list[tuple[str, str]], admin: str) -> list[tuple[KeyPath, str]]:
+    """Find what two listeners want at once: (name, listen) of each server, and the admin's listen.
+
+    Texts that do not parse are passed over: they are reported where they stand.
+    """
+    found: list[tuple[KeyPath, str]] = []
+    names: dict[str, int] = {}
+    listeners: list[tuple[str, Address]] = []
+    for index, (name, listen) in enumerate(servers):
+        first = names.setdefault(name, index)
+        if first != index:
+            found.append((("servers", index, "name"), f"is the name of servers[{first}] as well"))
+        found += _taken(("servers", index, "listen"), f"servers[{index}]", listen, listeners)
+    found += _taken(("admin", "listen"), "admin", admin, listeners)
+    return found
+
+
+def _taken(
+    path: KeyPath, owner: str, listen: str, listeners: list[tuple[str, Address]]
+) -> list[tuple[KeyPath, str]]:
+    try:
+        address = parse_listen(listen)
+    except ValueError:
+        return []
+    other = next((name for name, taken in listeners if taken.overlaps(address)), None)
+    listeners.append((owner, address))
+    return [(path, f"is where {other} listens already")] if other else []

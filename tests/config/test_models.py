@@ -1,0 +1,237 @@
+"""The settings themselves: defaults, the example file, what is frozen and what stays secret."""
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import BaseModel, SecretStr, ValidationError
+
+from mcp_proxy_exporter.config import (
+    AdminSettings,
+    HeaderSettings,
+    InspectionSettings,
+    LimitSettings,
+    LogSettings,
+    MetricsSettings,
+    ServerSettings,
+    Settings,
+    TcpAddress,
+    TimeoutSettings,
+    TlsSettings,
+    UnixAddress,
+    load,
+)
+from mcp_proxy_exporter.observe.catalogue import DURATION_BUCKETS
+from mcp_proxy_exporter.observe.metrics import MetricsOptions
+from mcp_proxy_exporter.protocol.limits import Limits
+
+ROOT = Path(__file__).parents[2]
+EXAMPLE = ROOT / "config.example.toml"
+DOCUMENT = ROOT / "docs" / "configuration.md"
+
+MODELS: list[type[BaseModel]] = [
+    Settings,
+    ServerSettings,
+    TlsSettings,
+    AdminSettings,
+    TimeoutSettings,
+    LimitSettings,
+    InspectionSettings,
+    MetricsSettings,
+    LogSettings,
+]
+NO_DEFAULT = {"upstream"}
+CANARY = "canary-6f1c"
+
+
+def build(**fields: Any) -> ServerSettings:
+    """Build a server with just what the test is about."""
+    return ServerSettings(**{"upstream": "http://127.0.0.1:1", **fields})
+
+
+def test_server_can_be_built_directly() -> None:
+    server = ServerSettings(name="x", listen="127.0.0.1:0", upstream="http://127.0.0.1:1")
+    assert server.listen_address == TcpAddress("127.0.0.1", 0)
+    assert server.target.address == TcpAddress("127.0.0.1", 1)
+    assert server.target.authority == b"127.0.0.1:1"
+    assert build(listen="unix:/s").listen_address == UnixAddress("/s")
+    assert AdminSettings(listen=":1").listen_address == TcpAddress("", 1)
+
+
+def test_example_equals_the_defaults() -> None:
+    defaults = Settings(servers=(ServerSettings(upstream="http://127.0.0.1:3001"),))
+    assert load(EXAMPLE) == defaults
+
+
+def test_example_with_every_comment_taken_off_is_valid(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    secret = tmp_path / "api-key"
+    secret.write_text("k\n")
+    monkeypatch.setenv("MCP_TOKEN", "t")
+    text = EXAMPLE.read_text().replace("/run/secrets/api-key", str(secret))
+    text = re.sub(r"(?m)^# (?=\[|.* = \{)", "", text)
+    file = tmp_path / "all.toml"
+    file.write_text(text)
+    assert load(file).servers[0].header_fields() == (
+        (b"Authorization", b"Bearer t"),
+        (b"X-Api-Key", b"k"),
+        (b"X-Tenant", b"cats"),
+    )
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: model.__name__)
+def test_example_shows_every_setting_with_a_comment(model: type[BaseModel]) -> None:
+    text = EXAMPLE.read_text()
+    for name in model.model_fields:
+        assert re.search(
+            rf"(?m)^# .*\n(\[\[?({name}|servers\.{name})\]\]?|# \[servers\.{name}\]|{name} = )"
+            rf"|^\[{name}\]$",
+            text,
+        ), name
+
+
+def test_example_sets_nothing_twice_and_nothing_unknown() -> None:
+    tables = tomllib.loads(EXAMPLE.read_text())
+    assert set(tables) == set(Settings.model_fields)
+    assert set(tables["servers"][0]) == set(ServerSettings.model_fields) - {"headers"}
+
+
+def test_document_lists_every_setting_with_its_default() -> None:
+    rows = dict(re.findall(r"(?m)^\| `([a-z_.]+)` \| (\S.*?) \|", DOCUMENT.read_text()))
+    tables: dict[str, type[BaseModel]] = {
+        "servers": ServerSettings,
+        "servers.tls": TlsSettings,
+        "admin": AdminSettings,
+        "timeouts": TimeoutSettings,
+        "limits": LimitSettings,
+        "inspection": InspectionSettings,
+        "metrics": MetricsSettings,
+        "log": LogSettings,
+    }
+    assert tables.keys() - {"servers.tls"} == Settings.model_fields.keys()
+    expected = {
+        f"{table}.{name}": NotImplemented if name in NO_DEFAULT else field.get_default()
+        for table, model in tables.items()
+        for name, field in model.model_fields.items()
+        if name not in {"tls", "headers"}
+    }
+    assert {name: rows.get(name) for name in expected} == {
+        name: show(default) for name, default in expected.items()
+    }
+
+
+def show(default: object) -> str:
+    """Write a default as the document does."""
+    if default is NotImplemented:
+        return "required"
+    if isinstance(default, tuple):
+        return f"`[{', '.join(f'{number:g}' for number in default)}]`"
+    text = f'"{default}"' if isinstance(default, str) else f"{default!s}".lower()
+    return f"`{text.removesuffix('.0')}`"
+
+
+def test_defaults_agree_with_the_parts_that_use_them() -> None:
+    inspection, limits = InspectionSettings(), Limits()
+    assert inspection.max_message_bytes == limits.max_message_bytes
+    assert inspection.max_buffered_bytes == limits.max_buffered_bytes
+    assert inspection.max_open_calls == limits.max_open_calls
+    assert MetricsSettings().max_tools == MetricsOptions().max_tools
+    assert MetricsSettings().duration_buckets == DURATION_BUCKETS
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: model.__name__)
+def test_settings_are_frozen_and_refuse_what_they_do_not_know(model: type[BaseModel]) -> None:
+    assert model.model_config["frozen"]
+    assert model.model_config["extra"] == "forbid"
+    assert model.model_config["hide_input_in_errors"]
+
+
+def test_settings_read_nothing_but_their_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MCP_PROXY_EXPORTER__LOG__LEVEL", "debug")
+    monkeypatch.setenv("LOG__LEVEL", "debug")
+    assert Settings(servers=(build(),)).log.level == "info"
+
+
+def test_names_of_servers_and_of_tables_differ() -> None:
+    # Variables set the only server's settings beside the tables.
+    assert set(ServerSettings.model_fields).isdisjoint(Settings.model_fields)
+
+
+def test_conflicts_are_found_without_a_file_too() -> None:
+    with pytest.raises(ValidationError, match="is the name of servers") as caught:
+        Settings(servers=(build(), build()), admin=AdminSettings(listen=":8080"))
+    assert [error["loc"] for error in caught.value.errors()] == [
+        ("servers", 1, "name"),
+        ("servers", 1, "listen"),
+        ("admin", "listen"),
+    ]
+
+
+def test_port_zero_conflicts_with_nothing() -> None:
+    servers = (build(name="a", listen=":0"), build(name="b", listen=":0"))
+    assert len(Settings(servers=servers, admin=AdminSettings(listen=":0")).servers) == 2
+
+
+@pytest.mark.parametrize("host", ["auto", "preserve", "upstream", "cats.example", "cats:80", "up"])
+def test_host_header_is_a_rule_or_an_authority(host: str) -> None:
+    assert build(host_header=host).host_header == host
+
+
+def test_allowed_hosts_are_kept_in_lower_case() -> None:
+    assert build(allowed_hosts=("Cats.Example:80", "[::1]")).allowed_hosts == (
+        "cats.example:80",
+        "[::1]",
+    )
+
+
+@pytest.mark.parametrize(("ending", "value"), [("", b"x"), ("\n", b"x"), ("\r\n", b"x")])
+def test_header_comes_from_a_file_without_its_last_newline(
+    tmp_path: Path, ending: str, value: bytes
+) -> None:
+    file = tmp_path / "secret"
+    file.write_bytes(b"x" + ending.encode())
+    assert HeaderSettings(file=file).reveal() == value
+
+
+def test_header_comes_from_a_variable_byte_by_byte(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TOKEN", "\u00fc\udcff")
+    assert HeaderSettings(env="TOKEN", prefix=SecretStr("t ")).reveal() == b"t \xc3\xbc\xff"
+
+
+def test_literal_header_may_be_empty() -> None:
+    assert HeaderSettings(value=SecretStr("")).reveal() == b""
+
+
+def test_secrets_are_in_no_text_that_settings_turn_into(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file = tmp_path / "secret"
+    file.write_text(CANARY)
+    monkeypatch.setenv("TOKEN", CANARY)
+    server = build(
+        headers={
+            "A": HeaderSettings(value=SecretStr(CANARY), prefix=SecretStr(CANARY)),
+            "B": HeaderSettings(env="TOKEN"),
+            "C": HeaderSettings(file=file),
+        }
+    )
+    settings = Settings(servers=(server,))
+    assert all(CANARY.encode() in value for _, value in server.header_fields())
+    for text in (
+        repr(settings),
+        str(settings),
+        str(settings.model_dump()),
+        settings.model_dump_json(),
+        repr(server.headers),
+    ):
+        assert CANARY not in text
+
+
+def test_secrets_are_in_no_error_of_direct_use() -> None:
+    with pytest.raises(ValidationError) as caught:
+        build(upstream=f"http://u:{CANARY}@h", headers={"A": CANARY}, token=CANARY)
+    assert CANARY not in str(caught.value)
+    assert len(caught.value.errors()) == 3
