@@ -46,14 +46,14 @@ lint: $(VENV)/.test ## Format, lint, types and import contracts
 .PHONY: unit
 unit: $(VENV)/.test ## The tests, with coverage
 	rm -f .coverage .coverage.*
-	$(BIN)/python -m pytest -n 2 -m "not slow" --cov --cov-report=
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow" --cov --cov-report=
 	$(BIN)/coverage report
 	$(BIN)/coverage report --include='mcp_proxy_exporter/protocol/*' --fail-under=100
 
 .PHONY: test-all
 test-all: lint $(VENV)/.test ## `test` and the long-running tests
 	rm -f .coverage .coverage.*
-	$(BIN)/python -m pytest -n 2 --cov --cov-report=
+	$(BIN)/python -m pytest -n 2 --dist loadfile --cov --cov-report=
 	$(BIN)/coverage report
 	$(BIN)/coverage report --include='mcp_proxy_exporter/protocol/*' --fail-under=100
 

@@ -42,6 +42,9 @@ _MALLOC_OPTIONS = (
     (_M_TOP_PAD, 16 * _MIB),
 )
 
+_CLOCK = time.perf_counter
+"""Monotonic seconds of everything that is timed: the same ones in taps, data plane and figures."""
+
 Connections = Mapping[tuple[str, str], int]
 
 
@@ -58,6 +61,7 @@ class Service:
             MetricsOptions(
                 max_tools=settings.metrics.max_tools,
                 duration_buckets=settings.metrics.duration_buckets,
+                monotonic_clock=_CLOCK,
             )
         )
         self._connections: dict[str, Connections] = {}
@@ -125,12 +129,11 @@ class Service:
             max_buffered_bytes=inspection.max_buffered_bytes,
             max_open_calls=inspection.max_open_calls,
         )
-        clock = time.perf_counter
         taps = TapFactory(
             Inspector(limits) if inspection.enabled else None,
             figures.handle,
             self.metrics.inspection_failed,
-            clock,
+            _CLOCK,
         )
         figures.watch_connections(lambda: self._connections.get(server.name, {}))
         return ProxyServer(
@@ -138,7 +141,7 @@ class Service:
             limits=self._settings.limits,
             timeouts=self._settings.timeouts,
             taps=taps,
-            clock=clock,
+            clock=_CLOCK,
         )
 
     async def _render(self, accept: str) -> Page:
