@@ -17,21 +17,27 @@ _AUTHORITY = re.compile(
     # RFC 3986 section 3.2.2: a bracketed IPv6 address or a name, and a port.
     r"(\[[0-9A-Fa-f:.%]+\]|[^:\[\]@\s]+)(?::([0-9]*))?"
 )
+_NO_HOST = re.compile(rb"[\x00-\x20\x7f\"#/<>?@\\^`{|}]")
+"""What no host and no port contains (RFC 3986 section 3.2). The rest is the upstream's to judge."""
 
 
 def resolve_target(head: RequestHead) -> tuple[bytes, bytes | None]:
     """Return the target to send and the authority of an absolute-form one; raise `Rejected`."""
     target = head.target
-    if target.startswith(b"/"):
-        return target, None
     if head.method == b"CONNECT":
         # RFC 9110 section 9.3.6: CONNECT is for tunnels. 501: this method is not implemented.
         raise Rejected(501, "method", "this is a reverse proxy: it opens no tunnels")
+    if target.startswith(b"/"):
+        return target, None
     absolute = _ABSOLUTE.fullmatch(target)
     if absolute is not None:
         # RFC 9112 section 3.2.2: a server MUST accept the absolute-form, and a proxy MUST ignore
         # the Host field then. It names this proxy; nothing ever connects to what it says.
         authority, rest = absolute.groups()
+        if not authority:
+            # RFC 9110 section 4.2.1: an http URI with an empty host is invalid.
+            raise Rejected(400, "target", "the request target is malformed")
+        _check_host(authority)
         if not rest.startswith(b"/"):
             rest = b"*" if head.method == b"OPTIONS" and not rest else b"/" + rest
         return rest, authority
@@ -43,13 +49,23 @@ def resolve_target(head: RequestHead) -> tuple[bytes, bytes | None]:
 def check_fields(head: RequestHead) -> None:
     """Refuse what RFC 9112 says a server must refuse, and header stripping; raise `Rejected`."""
     fields = head.fields
-    if head.minor == 1 and b"host" not in fields:
+    host = fields.get(b"host")
+    if host is not None:
+        _check_host(host)
+    elif head.minor == 1:
         # RFC 9112 section 3.2: a server MUST respond with 400 to any HTTP/1.1 request without Host.
         raise Rejected(400, "host_missing", "the field Host is missing")
     if b"connection" in fields and not nominated(head).isdisjoint(PROTECTED):
         # RFC 9110 section 7.6.1: a sender MUST NOT list a field that is intended for all
         # recipients.
         raise Rejected(400, "nominated", "Connection nominates an end-to-end field")
+
+
+def _check_host(authority: bytes) -> None:
+    if _NO_HOST.search(authority) is not None:
+        # RFC 9112 section 3.2: 400 also for a Host with an invalid value; user information in one
+        # is there to deceive (RFC 9110 section 4.2.4).
+        raise Rejected(400, "host_invalid", "the host is malformed")
 
 
 class HostRule:

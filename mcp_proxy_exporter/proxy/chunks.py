@@ -4,7 +4,6 @@ Knows chunk sizes, extensions and trailers; does not know which message a body b
 """
 
 import re
-from collections.abc import Callable
 
 import httptools
 
@@ -20,24 +19,25 @@ _MAX_CHUNK_LINE = 4096  # longer than any sensible extension; nginx and HAProxy 
 _MAX_TRAILERS = 16_384  # a quarter of the default head limit: trailers are rare and short
 
 
+class _Malformed(Exception):
+    """The sender broke the coding's grammar; never leaves this module."""
+
+
 class ChunkedReader:
-    """Decodes one chunked body (RFC 9112 section 7.1).
+    """Decodes one chunked body (RFC 9112 section 7.1)."""
 
-    ``error`` builds the exception for a malformed one: the fault is the sender's, and only the
-    caller knows who that is.
-    """
-
-    __slots__ = ("_buffer", "_error", "_left", "_seen", "_state", "done", "trailers")
+    __slots__ = ("_buffer", "_left", "_state", "done", "fault", "trailers")
 
     _SIZE, _DATA, _DATA_END, _TRAILERS = range(4)
 
-    def __init__(self, error: Callable[[str], Exception]) -> None:
-        self._error = error
+    def __init__(self) -> None:
         self._buffer = b""
         self._left = 0
-        self._seen = 0
         self._state = self._SIZE
         self.done = False
+        """True after the body's end, or a fault: nothing more is taken."""
+        self.fault = ""
+        """What is malformed. The payload before it was good, and is returned all the same."""
         self.trailers = b""
         """The trailer section's lines with their line ends; empty where there were none."""
 
@@ -55,6 +55,16 @@ class ChunkedReader:
             data = self._buffer + data
             self._buffer = b""
         pieces: list[bytes] = []
+        try:
+            rest = self._read(data, pieces)
+        except _Malformed as malformed:
+            self.fault = str(malformed)
+            self.done = True
+            rest = b""
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces), rest
+
+    def _read(self, data: bytes, pieces: list[bytes]) -> bytes:
+        """Add the payload in ``data`` to ``pieces``; return what follows the body's end."""
         position = 0
         size = len(data)
         while position < size and not self.done:
@@ -69,38 +79,51 @@ class ChunkedReader:
             end = data.find(b"\r\n", position)
             if end < 0:
                 self._keep(data[position:])
-                position = size
-                break
+                return b""
             self._take_line(data[position:end])
             position = end + 2
-        payload = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-        return payload, data[position:]
+        return data[position:]
 
     def _keep(self, partial: bytes) -> None:
-        limit = {self._DATA_END: 1, self._TRAILERS: _MAX_TRAILERS}.get(self._state, _MAX_CHUNK_LINE)
-        if len(partial) > limit or (b"\n" in partial and self._state != self._TRAILERS):
-            raise self._error("a chunk is malformed")
+        """Hold a line without its end, unless it can never become a good one: none may wait."""
+        line = partial.removesuffix(b"\r")
+        if self._state == self._SIZE:
+            self._match_size(line)
+        elif self._state == self._DATA_END:
+            self._check_data_end(line)
+        else:
+            self._check_trailer(line)
         self._buffer = partial
 
     def _take_line(self, line: bytes) -> None:
         if self._state == self._SIZE:
-            match = _CHUNK_SIZE.fullmatch(line)
-            if match is None or len(line) > _MAX_CHUNK_LINE:
-                raise self._error("a chunk size is malformed")
-            self._left = int(match[1], 16)
+            self._left = int(self._match_size(line)[1], 16)
             self._state = self._DATA if self._left else self._TRAILERS
         elif self._state == self._DATA_END:
-            if line:
-                raise self._error("a chunk is longer than its size")
+            self._check_data_end(line)
             self._state = self._SIZE
         elif line:
-            self._seen += len(line)
-            if self._seen > _MAX_TRAILERS:
-                raise self._error("the trailer section is too long")
+            self._check_trailer(line)
             self.trailers += line + b"\r\n"
         else:
             self._check_trailers()
             self.done = True
+
+    def _match_size(self, line: bytes) -> re.Match[bytes]:
+        match = _CHUNK_SIZE.fullmatch(line)
+        if match is None or len(line) > _MAX_CHUNK_LINE:
+            raise _Malformed("a chunk size is malformed")
+        return match
+
+    def _check_data_end(self, line: bytes) -> None:
+        if line:
+            raise _Malformed("a chunk is longer than its size")
+
+    def _check_trailer(self, line: bytes) -> None:
+        if len(self.trailers) + len(line) > _MAX_TRAILERS:
+            raise _Malformed("the trailer section is too long")
+        if b"\n" in line:
+            raise _Malformed("a trailer field is malformed")
 
     def _check_trailers(self) -> None:
         if not self.trailers:
@@ -110,7 +133,7 @@ class ChunkedReader:
         try:
             read_fields(head, parser, b"POST / HTTP/1.1\r\n", self.trailers + b"\r\n", 0)
         except ValueError as error:
-            raise self._error("a trailer field is malformed") from error
+            raise _Malformed("a trailer field is malformed") from error
         # RFC 9110 section 6.5.1: framing, routing and authentication must not arrive in trailers.
         self.trailers = b"".join(
             line + b"\r\n" for line in head.lines if field_name(line) not in _NO_TRAILERS

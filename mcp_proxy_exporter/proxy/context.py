@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 from mcp_proxy_exporter.config import LimitSettings, TimeoutSettings
 from mcp_proxy_exporter.proxy.admission import HostRule
+from mcp_proxy_exporter.proxy.heads import KnownHeads, RequestHead
+from mcp_proxy_exporter.proxy.sockets import HangUps
 from mcp_proxy_exporter.tap import TapFactory
 
 if TYPE_CHECKING:
@@ -36,8 +38,11 @@ class Context:
     timeouts: TimeoutSettings
     taps: TapFactory
     pool: "UpstreamPool"
+    known_heads: KnownHeads[RequestHead]
+    """Request heads that were parsed, and admitted, before."""
     clock: Callable[[], float]
     """Monotonic seconds."""
+    closes_clients: bool
+    """True where answers end their connections: no keep-alive is wanted, or the listener closed."""
     clients: "set[ClientConnection]" = field(default_factory=set)
-    draining: bool = False
-    """True once the listener is closed: answers end their connections."""
+    hang_ups: HangUps = field(default_factory=HangUps)

@@ -6,19 +6,22 @@ Knows the client's socket and its back-pressure; does not know the upstream (`ex
 """
 
 import asyncio
-import socket
+from contextlib import suppress
 from typing import cast
 
 from mcp_proxy_exporter.protocol.events import HttpExchangeClosed
 from mcp_proxy_exporter.proxy.context import BUFFER_HIGH_WATER, Context
-from mcp_proxy_exporter.proxy.errors import ProxyError, Rejected, answer
+from mcp_proxy_exporter.proxy.errors import Rejected, answer
 from mcp_proxy_exporter.proxy.exchange import HttpExchange
 from mcp_proxy_exporter.proxy.heads import RequestHead
+from mcp_proxy_exporter.proxy.sockets import keep_alive, reset
 from mcp_proxy_exporter.proxy.wire import RequestReader
 
-_LINGER_SECONDS = 2.0
-"""How long an answered client may go on sending before it is cut: time for it to read the answer,
-which a reset would destroy (RFC 9112 section 9.6)."""
+_LINGER_SECONDS = 5.0
+"""How long an answered client may be silent before it is cut, if it had not finished sending: time
+for it to read the answer, which a reset would destroy (RFC 9112 section 9.6). nginx's default."""
+_MAX_LINGER_SECONDS = 30.0  # and how long it may go on sending; nginx's default too
+_STALL_SECONDS = 60.0  # how long the last bytes may wait to be read; nginx's send_timeout
 
 
 class ClientConnection(asyncio.Protocol):
@@ -26,9 +29,11 @@ class ClientConnection(asyncio.Protocol):
 
     __slots__ = (
         "_context",
+        "_descriptor",
         "_feeding",
         "_lingering_since",
         "_paused",
+        "_read_at",
         "_reader",
         "_since",
         "_transport",
@@ -42,11 +47,15 @@ class ClientConnection(asyncio.Protocol):
     def __init__(self, context: Context) -> None:
         self._context = context
         limits = context.limits
-        self._reader = RequestReader(self, limits.head_bytes, limits.head_fields)
+        self._reader = RequestReader(
+            self, limits.head_bytes, limits.head_fields, context.known_heads
+        )
+        self._descriptor = -1
         self._feeding = False
         self._paused = False
         self._lingering_since: float | None = None
-        self._since = context.clock()
+        self._since = self._read_at = context.clock()
+        """``_since``: when the client, or we for it, last did what the next limit counts from."""
         self.exchange: HttpExchange | None = None
         self.local_host: str | None = None
         """The IP address that the client connected to; None on a unix socket."""
@@ -59,27 +68,30 @@ class ClientConnection(asyncio.Protocol):
         # uvloop's transports have the interface, not the base class.
         self._transport = transport = cast("asyncio.Transport", transport)
         transport.set_write_buffer_limits(high=BUFFER_HIGH_WATER)
+        self._descriptor = transport.get_extra_info("socket").fileno()
         name = transport.get_extra_info("sockname")
         if isinstance(name, tuple):
             self.local_host = name[0]
-            # A peer that vanished without a word is found by TCP, not by an idle timeout.
-            transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        keep_alive(transport)
         self._context.clients.add(self)
 
     def data_received(self, data: bytes) -> None:
         """Read requests; hand what belongs to the current one on."""
+        self._read_at = now = self._context.clock()
         if self._lingering_since is not None:
+            self._since = now
             return
-        now = self._context.clock()
-        self._since = now
+        reader = self._reader
+        if not reader.pending:
+            self._since = now  # the limit of a head counts from its first byte
         self._feeding = True
         try:
-            self._reader.feed(data)
+            reader.feed(data)
         except Rejected as error:
             self._refuse(error)
         self._flush(now)
         self._feeding = False
-        if self._reader.pending:
+        if reader.pending and reader.busy:
             self._advance()
 
     def eof_received(self) -> None:
@@ -88,6 +100,7 @@ class ClientConnection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  # asyncio's signature
         """End what the client was waiting for."""
+        self._context.hang_ups.forget(self._descriptor)
         self._leave()
         self._context.clients.discard(self)
 
@@ -98,16 +111,18 @@ class ClientConnection(asyncio.Protocol):
             self.exchange.pause_response()
 
     def resume_writing(self) -> None:
-        """Go on reading the upstream."""
+        """Go on reading the upstream, or with the next request."""
         self.write_paused = False
         if self.exchange is not None:
             self.exchange.resume_response()
+        elif self._lingering_since is None:
+            self._go_on()
 
     # wire.RequestReceiver
 
     def take_request(self, head: RequestHead) -> None:
         """Begin an exchange."""
-        self.exchange = HttpExchange(self._context, self, head, self._since)
+        self.exchange = HttpExchange(self._context, self, head, self._read_at)
         self.exchange.begin()
 
     def take_body(self, data: bytes) -> None:
@@ -128,15 +143,18 @@ class ClientConnection(asyncio.Protocol):
             self._transport.write(data)
 
     def pause_reading(self) -> None:
-        """Stop reading the client: the upstream is slower."""
+        """Stop reading the client: the upstream is slower. Its end is still noticed."""
         if not self._paused and not self._transport.is_closing():
             self._paused = True
             self._transport.pause_reading()
+            self._context.hang_ups.watch(self._descriptor, self._hang_up)
 
     def resume_reading(self) -> None:
-        """Go on reading the client."""
+        """Go on reading the client, whose time to send starts anew."""
         if self._paused and not self._transport.is_closing():
             self._paused = False
+            self._since = self._context.clock()
+            self._context.hang_ups.forget(self._descriptor)
             self._transport.resume_reading()
 
     def truncate(self, *, visible: bool) -> None:
@@ -145,22 +163,23 @@ class ClientConnection(asyncio.Protocol):
         RFC 9112 section 8: without a length only a reset can tell an incomplete message.
         """
         self.exchange = None
+        self._since = self._context.clock()
         if visible:
             self._transport.close()
         else:
-            self._transport.abort()
+            reset(self._transport)
 
     def finish_exchange(self, *, keep: bool) -> None:
         """Go on with the next request, or end the connection once its bytes are out."""
         self.exchange = None
         self._since = self._context.clock()
-        if not keep or self._context.draining:
-            self._end()
-            return
-        self.resume_reading()
-        self._reader.busy = False
-        if self._reader.pending and not self._feeding:
-            self._advance()
+        if not keep or self._context.closes_clients:
+            self._end(linger=self._reader.started or self._paused)
+        elif self.write_paused:
+            # The next answer would only pile up behind this one.
+            self.pause_reading()
+        else:
+            self._go_on()
 
     # Deadlines and the end
 
@@ -168,44 +187,61 @@ class ClientConnection(asyncio.Protocol):
         """End what took too long; called by `deadlines`."""
         timeouts = self._context.timeouts
         waited = now - self._since
-        if self._lingering_since is not None:
-            if now - self._lingering_since > _LINGER_SECONDS:
-                self._transport.abort()
-        elif self.exchange is not None:
+        if self.exchange is not None:
             self.exchange.check(now, idle=0.0 if self._paused else waited)
+        elif self._lingering_since is not None:
+            if waited > _LINGER_SECONDS or now - self._lingering_since > _MAX_LINGER_SECONDS:
+                self._transport.abort()
+        elif self.write_paused or self._transport.is_closing():
+            if waited > _STALL_SECONDS:
+                self._transport.abort()
         elif self._reader.started:
             if waited > timeouts.client_head:
                 self._refuse(Rejected(408, "head_timeout", "the request head did not come whole"))
-        elif waited > timeouts.client_idle:
+        elif waited > (timeouts.client_idle or timeouts.client_head):
             self._transport.close()
 
     def drain(self) -> None:
         """Close now if nothing runs; otherwise the running exchange closes it."""
-        if self.exchange is None:
+        if self.exchange is None and self._lingering_since is None and not self._reader.started:
             self._transport.close()
 
     def shut_down(self) -> None:
         """End the running exchange, visibly unfinished, and the connection."""
         if self.exchange is not None:
             self.exchange.shut_down()
-        if not self._transport.is_closing():
-            self._transport.close()
+        self._transport.close()
+
+    def abort(self) -> None:
+        """Close at once, whatever was not sent."""
+        self._transport.abort()
+
+    def _go_on(self) -> None:
+        """Wait for the next request, or start the one that waits."""
+        self.resume_reading()
+        if not self._reader.pending:
+            self._reader.busy = False
+        elif not self._feeding:
+            self._advance()
 
     def _advance(self) -> None:
         """Start pipelined requests until one has to wait for its answer."""
         self._feeding = True
-        while self.exchange is None and self._lingering_since is None:
-            if self._transport.is_closing():
-                break
-            self._since = self._context.clock()
+        while (
+            self.exchange is None
+            and self._lingering_since is None
+            and not self.write_paused
+            and not self._transport.is_closing()
+        ):
+            self._since = self._read_at = now = self._context.clock()
             try:
                 started = self._reader.resume()
             except Rejected as error:
+                started = True
                 self._refuse(error)
-                break
+            self._flush(now)
             if not started:
                 break
-            self._flush(self._since)
         self._feeding = False
         if self._reader.pending > BUFFER_HIGH_WATER:
             self.pause_reading()
@@ -214,13 +250,12 @@ class ClientConnection(asyncio.Protocol):
         if self.exchange is not None:
             self.exchange.flush_request(entered)
 
-    def _refuse(self, error: ProxyError) -> None:
+    def _refuse(self, error: Rejected) -> None:
         """Answer bytes that are no HTTP, and end the connection: its framing is lost."""
         if self.exchange is not None:
             self.exchange.reject(error)
             return
         self.write(answer(error, close=True))
-        self._end()
         self._context.taps.report(
             HttpExchangeClosed(
                 method="",
@@ -231,18 +266,24 @@ class ClientConnection(asyncio.Protocol):
                 response_overhead=0.0,
             )
         )
+        self._end(linger=True)
 
-    def _end(self) -> None:
+    def _end(self, *, linger: bool) -> None:
         """Close after the last answer, giving a client that still sends time to read it."""
         if self._transport.is_closing():
             return
-        if not self._reader.started and not self._paused:
+        if not linger:
             self._transport.close()
             return
-        self._lingering_since = self._context.clock()
+        self._lingering_since = self._since = self._context.clock()
         self.resume_reading()
-        if self._transport.can_write_eof():
+        with suppress(OSError):  # the client reset the connection a moment ago
             self._transport.write_eof()
+
+    def _hang_up(self) -> None:
+        """Take note of the end of a client that was not being read."""
+        self._leave()
+        self._transport.close()
 
     def _leave(self) -> None:
         exchange, self.exchange = self.exchange, None

@@ -1,11 +1,17 @@
 """Which header fields change between one side and the other: the whole, closed list.
 
 Towards the upstream: the hop-by-hop fields are removed (`HOP_BY_HOP` and what ``Connection``
-nominates, RFC 9110 section 7.6.1); ``Host`` follows the configured rule; an absolute-form target
-becomes origin-form (RFC 9112 section 3.2.2); configured fields are set; a chunked body is framed
-anew. Towards the client: the hop-by-hop fields are removed, a body that came chunked or until close
-is framed anew, and ``Connection: close`` is added where this connection ends. Everything else keeps
-name, case, value, order and multiplicity; both sides are spoken to in HTTP/1.1.
+nominates, RFC 9110 section 7.6.1); ``Host`` follows the configured rule, and is added where
+HTTP/1.0 came without; an absolute-form target becomes origin-form, and its authority the ``Host``
+(RFC 9112 section 3.2.2); configured fields are set; a chunked body is framed anew. Towards the
+client: the hop-by-hop fields are removed, a body that came chunked or until close is framed anew,
+and ``Connection: close`` is added where this connection ends. Both sides are spoken to in HTTP/1.1,
+with the space that a status line without reason may lack. Everything else keeps name, case, value,
+order and multiplicity.
+
+Framed anew means: ``Transfer-Encoding: chunked`` stands last, chunk extensions end here (RFC 9112
+section 7.1.1), and so do trailers where the next hop has no chunks for them or they must not be
+trailers (`mcp_proxy_exporter.proxy.chunks`).
 """
 
 from collections.abc import Sequence
@@ -46,7 +52,9 @@ def _kept(head: Head, extra: frozenset[bytes] = frozenset()) -> list[bytes]:
     fields = head.fields
     dropped = HOP_BY_HOP | extra if extra else HOP_BY_HOP
     if b"connection" in fields:
-        dropped |= nominated(head)
+        # `admission` refuses requests that nominate a protected field; in a response the
+        # nomination is ignored: a lost Content-Length would leave its body without an end.
+        dropped |= nominated(head) - PROTECTED
     if dropped.isdisjoint(fields):
         return head.lines
     return [line for line in head.lines if field_name(line) not in dropped]

@@ -9,16 +9,23 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from mcp_proxy_exporter.config import LimitSettings, TcpAddress, TimeoutSettings, Upstream
 from mcp_proxy_exporter.protocol.events import Event, UpstreamConnected
 from mcp_proxy_exporter.proxy.errors import UpstreamError, UpstreamReason
+from mcp_proxy_exporter.proxy.heads import KnownHeads, ResponseHead
 from mcp_proxy_exporter.proxy.upstream import UpstreamConnection
 from mcp_proxy_exporter.proxy.wire import ResponseReader
 
 if TYPE_CHECKING:
     from mcp_proxy_exporter.proxy.exchange import HttpExchange
+
+_Target: TypeAlias = tuple[int, int, int, str, tuple[Any, ...]]
+"""What ``getaddrinfo`` returns: family, type, protocol, canonical name, socket address."""
+_CLOSE_SECONDS = 1.0  # connections are cut and close within a turn or two of the event loop
+_CLOSE_POLL = 0.005
 
 
 class UpstreamPool:
@@ -43,9 +50,12 @@ class UpstreamPool:
         self._timeouts = timeouts
         self._report = report
         self._clock = clock
+        self._known_heads: KnownHeads[ResponseHead] = KnownHeads()
         self._idle: list[UpstreamConnection] = []
         self._open: set[UpstreamConnection] = set()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._proven: object = None
+        """The socket address that answered last."""
 
     @property
     def idle(self) -> int:
@@ -72,8 +82,11 @@ class UpstreamPool:
 
     def put(self, connection: UpstreamConnection) -> None:
         """Keep a connection whose exchange is over and clean."""
-        connection.idle_since = self._clock()
-        self._idle.append(connection)
+        if self._timeouts.upstream_idle:
+            connection.idle_since = self._clock()
+            self._idle.append(connection)
+        else:
+            connection.abort()
 
     def connect(self, exchange: "HttpExchange") -> asyncio.Task[None]:
         """Open a connection for an exchange; it gets the connection or the error."""
@@ -81,10 +94,6 @@ class UpstreamPool:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
-
-    def opened(self, connection: UpstreamConnection) -> None:
-        """Take note of an open connection."""
-        self._open.add(connection)
 
     def closed(self, connection: UpstreamConnection) -> None:
         """Take note of a closed connection."""
@@ -95,58 +104,105 @@ class UpstreamPool:
     def check(self, now: float) -> None:
         """Close what has been idle too long; called by `deadlines`."""
         oldest = now - self._timeouts.upstream_idle
-        for connection in [idle for idle in self._idle if idle.idle_since < oldest]:
-            connection.abort()
+        for connection in self._idle:
+            if connection.idle_since < oldest:
+                connection.abort()
 
     async def close(self) -> None:
-        """Close everything."""
+        """Close everything, and wait until the sockets are."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for connection in self._open:
             connection.abort()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_CLOSE_SECONDS):
+                while self._open:  # noqa: ASYNC110  # once in a process's life
+                    await asyncio.sleep(_CLOSE_POLL)
 
     async def _connect(self, exchange: "HttpExchange") -> None:
         started = self._clock()
         try:
-            async with asyncio.timeout(self._timeouts.connect):
-                connection = await self._open_connection()
+            connection = await self._open_connection()
+            connection.check_open()
         except (OSError, UnicodeError) as error:
             reason = _reason(error)
-            exchange.connect_failed(UpstreamError(reason, _DETAILS[reason]))
+            exchange.fail(UpstreamError(reason, _DETAILS[reason]))
             return
+        self._open.add(connection)
         self._report(UpstreamConnected(duration=self._clock() - started))
-        exchange.attached_late(connection)
+        exchange.attach(connection)
 
     async def _open_connection(self) -> UpstreamConnection:
         loop = asyncio.get_running_loop()
+        limit = self._timeouts.connect
+        deadline = loop.time() + limit
         address = self._upstream.address
         if not isinstance(address, TcpAddress):
-            _, connection = await loop.create_unix_connection(self._build, address.path)
+            async with asyncio.timeout(limit):
+                _, connection = await loop.create_unix_connection(self._build, address.path)
             return connection
-        found = await loop.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
+        targets = await _resolve(address, limit)
+        # A sort is stable: all but the address that answered last keep the resolver's order.
+        targets.sort(key=lambda target: target[4] != self._proven)
         failure: OSError | None = None
-        for family, _, protocol, _, socket_address in found:
+        for tried, target in enumerate(targets):
+            share = (deadline - loop.time()) / (len(targets) - tried)
             try:
-                _, connection = await loop.create_connection(
-                    self._build,
-                    str(socket_address[0]),
-                    int(socket_address[1]),
-                    family=family,
-                    proto=protocol,
-                    ssl=self._tls,
-                    server_hostname=self._server_name if self._tls is not None else None,
-                )
+                # One silent address must not use up the time of the others.
+                async with asyncio.timeout(share):
+                    connection = await self._open_to(target)
             except OSError as error:
                 failure = error
             else:
+                self._proven = target[4]
                 return connection
         raise failure if failure is not None else OSError("the name has no address")
 
+    async def _open_to(self, target: _Target) -> UpstreamConnection:
+        family, _, protocol, _, (host, port, *rest) = target
+        if family == socket.AF_INET6 and rest[-1]:
+            host = f"{host}%{rest[-1]}"  # the zone (RFC 4007), which the address lacks by itself
+        tls = self._tls
+        _, connection = await asyncio.get_running_loop().create_connection(
+            self._build,
+            host,
+            port,
+            family=family,
+            proto=protocol,
+            ssl=tls,
+            server_hostname=None if tls is None else self._server_name,
+            ssl_handshake_timeout=None if tls is None else self._timeouts.connect,
+        )
+        return connection
+
     def _build(self) -> UpstreamConnection:
         limits = self._limits
-        reader = ResponseReader(limits.head_bytes, limits.head_fields)
+        reader = ResponseReader(limits.head_bytes, limits.head_fields, self._known_heads)
         return UpstreamConnection(self, reader, self._clock)
+
+
+async def _resolve(address: TcpAddress, limit: float) -> list[_Target]:
+    """Return what a host's name stands for; a literal address needs no resolver and no thread."""
+    with suppress(socket.gaierror):
+        return list(
+            socket.getaddrinfo(
+                address.host,
+                address.port,
+                type=socket.SOCK_STREAM,
+                flags=socket.AI_NUMERICHOST,
+            )
+        )
+    try:
+        async with asyncio.timeout(limit):
+            return await _look_up(address)
+    except TimeoutError as error:
+        raise socket.gaierror(socket.EAI_AGAIN, "the resolver did not answer in time") from error
+
+
+async def _look_up(address: TcpAddress) -> list[_Target]:
+    loop = asyncio.get_running_loop()
+    return list(await loop.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM))
 
 
 _DETAILS = {

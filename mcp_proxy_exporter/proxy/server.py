@@ -23,11 +23,13 @@ from mcp_proxy_exporter.proxy.admission import HostRule
 from mcp_proxy_exporter.proxy.context import Context
 from mcp_proxy_exporter.proxy.deadlines import Deadlines
 from mcp_proxy_exporter.proxy.downstream import ClientConnection
+from mcp_proxy_exporter.proxy.heads import KnownHeads
 from mcp_proxy_exporter.proxy.pool import UpstreamPool, build_tls
 from mcp_proxy_exporter.tap import TapFactory
 
 _BACKLOG = 1024  # nginx takes 511, HAProxy more; the system caps it anyway
 _DRAIN_POLL = 0.02  # seconds between looks at what is still running
+_FAREWELL_SECONDS = 0.5  # for the last answers to leave; what is read slower than that is lost
 
 
 class ProxyServer:
@@ -67,10 +69,13 @@ class ProxyServer:
             timeouts=timeouts,
             taps=taps,
             pool=pool,
+            known_heads=KnownHeads(),
             clock=clock,
+            closes_clients=not timeouts.client_idle,
         )
         self._deadlines = Deadlines(self._context)
         self._server: asyncio.Server | None = None
+        self._identity = (0, 0)
         self.addresses: list[str] = []
         """Where it listens, as URLs with the real ports; a unix socket as ``unix:/path``."""
 
@@ -79,9 +84,10 @@ class ProxyServer:
         loop = asyncio.get_running_loop()
         address = self._settings.listen_address
         if isinstance(address, UnixAddress):
-            _remove_stale_socket(address.path)
+            listening = _bind_unix(address.path)
+            self._identity = _identify(address.path)
             self._server = await loop.create_unix_server(
-                self._accept, address.path, backlog=_BACKLOG
+                self._accept, sock=listening, backlog=_BACKLOG
             )
             self.addresses = [str(address)]
         else:
@@ -98,24 +104,33 @@ class ProxyServer:
         """Stop listening, let running exchanges end for ``grace`` seconds, then cut the rest."""
         if self._server is None:
             return
+        server, self._server = self._server, None
+        server.close()
+        self._remove_socket()
         context = self._context
-        context.draining = True
-        self._server.close()
-        for client in tuple(context.clients):
-            client.drain()
-        # Polled: it happens once in a process's life, and costs the exchanges nothing.
-        with suppress(TimeoutError):
-            async with asyncio.timeout(grace):
-                while context.clients:  # noqa: ASYNC110
-                    await asyncio.sleep(_DRAIN_POLL)
+        context.closes_clients = True
+        await self._wait_for_clients(grace, ClientConnection.drain)
         for client in tuple(context.clients):
             client.shut_down()
+        await self._wait_for_clients(_FAREWELL_SECONDS)
+        for client in tuple(context.clients):
+            client.abort()
         self._deadlines.stop()
         await context.pool.close()
-        self._server = None
-        if isinstance(self._settings.listen_address, UnixAddress):
-            with suppress(FileNotFoundError):
-                os.unlink(self._settings.listen_address.path)  # noqa: PTH108
+
+    async def _wait_for_clients(
+        self, seconds: float, ask: Callable[[ClientConnection], None] | None = None
+    ) -> None:
+        """Wait until all clients are gone, asking each again and again to go."""
+        clients = self._context.clients
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                # Polled: it happens once in a process's life, and costs the exchanges nothing.
+                while clients:
+                    for client in tuple(clients):
+                        if ask is not None:
+                            ask(client)
+                    await asyncio.sleep(_DRAIN_POLL)
 
     def connections(self) -> Mapping[tuple[str, str], int]:
         """Count connections by (side, state): client or upstream, active or idle."""
@@ -130,6 +145,14 @@ class ProxyServer:
 
     def _accept(self) -> ClientConnection:
         return ClientConnection(self._context)
+
+    def _remove_socket(self) -> None:
+        """Remove our unix socket's file, unless a successor has put its own there already."""
+        address = self._settings.listen_address
+        if isinstance(address, UnixAddress):
+            with suppress(OSError):
+                if _identify(address.path) == self._identity:
+                    os.unlink(address.path)  # noqa: PTH108
 
 
 def _rewritten_host(settings: ServerSettings) -> bytes | None:
@@ -158,15 +181,35 @@ def _host_rule(settings: ServerSettings) -> HostRule | None:
     return HostRule([listen.host] if listen.host else [], settings.allowed_hosts)
 
 
-def _remove_stale_socket(path: str) -> None:
-    """Remove a socket that nobody listens on any more; a live one makes bind fail as it should."""
+def _bind_unix(path: str) -> socket.socket:
+    """Bind a unix socket, in place of one that nobody listens on any more; raise OSError.
+
+    Not left to the event loop, which removes whatever socket it finds, a living one too.
+    """
+    listening = socket.socket(socket.AF_UNIX)
     try:
+        _remove_stale_socket(path)
+        listening.bind(path)
+    except OSError:
+        listening.close()
+        raise
+    return listening
+
+
+def _remove_stale_socket(path: str) -> None:
+    """Remove a socket that refuses; anything else makes bind fail, as it should."""
+    with suppress(FileNotFoundError), socket.socket(socket.AF_UNIX) as probe:
         if not stat.S_ISSOCK(os.stat(path).st_mode):  # noqa: PTH116
             return
-    except FileNotFoundError:
-        return
-    with socket.socket(socket.AF_UNIX) as probe:
+        probe.settimeout(0)
         try:
             probe.connect(path)
         except ConnectionRefusedError:
             os.unlink(path)  # noqa: PTH108
+        except BlockingIOError:
+            return  # a full backlog is a living server's
+
+
+def _identify(path: str) -> tuple[int, int]:
+    status = os.stat(path)  # noqa: PTH116
+    return status.st_dev, status.st_ino

@@ -5,13 +5,15 @@ Knows the server's socket and its back-pressure; does not know the client (`exch
 """
 
 import asyncio
+import os
 import select
-import socket
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, cast
 
 from mcp_proxy_exporter.proxy.context import BUFFER_HIGH_WATER
 from mcp_proxy_exporter.proxy.errors import UpstreamError, UpstreamReason
+from mcp_proxy_exporter.proxy.sockets import keep_alive
 from mcp_proxy_exporter.proxy.wire import ResponseReader
 
 if TYPE_CHECKING:
@@ -25,6 +27,7 @@ class UpstreamConnection(asyncio.Protocol):
     __slots__ = (
         "_answered",
         "_clock",
+        "_descriptor",
         "_exchange",
         "_paused",
         "_poll",
@@ -48,6 +51,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._reused = False
         self._paused = False
         self._poll = select.poll()
+        self._descriptor = -1
         self.idle_since = 0.0
 
     # asyncio.Protocol
@@ -57,11 +61,9 @@ class UpstreamConnection(asyncio.Protocol):
         # uvloop's transports have the interface, not the base class.
         self._transport = transport = cast("asyncio.Transport", transport)
         transport.set_write_buffer_limits(high=BUFFER_HIGH_WATER)
-        connection = transport.get_extra_info("socket")
-        self._poll.register(connection.fileno(), select.POLLIN)
-        if connection.family != socket.AF_UNIX:
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        self._pool.opened(self)
+        self._descriptor = transport.get_extra_info("socket").fileno()
+        self._poll.register(self._descriptor, select.POLLIN)
+        keep_alive(transport)
 
     def data_received(self, data: bytes) -> None:
         """Read the answer; bytes that nobody asked for end the connection."""
@@ -79,24 +81,24 @@ class UpstreamConnection(asyncio.Protocol):
             return
         exchange.flush_response(entered)
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        """End what the exchange was waiting for, unless the end completes the answer."""
-        self._pool.closed(self)
+    def eof_received(self) -> None:
+        """End the exchange, completely where its answer has no other end.
+
+        Over TLS this is the peer's closing alert; without one the connection is just lost, and an
+        answer without a length with it (RFC 9112 section 9.8).
+        """
         exchange = self._exchange
-        if exchange is None:
-            return
-        entered = self._clock()
-        if exc is None and self._reader.eof():
-            exchange.flush_response(entered)
-            return
-        if self._reused and not self._answered and exchange.repeat():
-            self._exchange = None
-            return
-        if self._reader.in_body:
-            reason, detail = UpstreamReason.TRUNCATED, "broke off its response"
+        if exchange is not None and self._reader.eof():
+            exchange.flush_response(self._clock())
         else:
-            reason, detail = UpstreamReason.CLOSED_BEFORE_HEAD, "closed without a response"
-        exchange.fail(UpstreamError(reason, f"the upstream {detail}"))
+            self._lose()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End what the exchange was waiting for."""
+        self._pool.closed(self)
+        if exc is not None:
+            self._read_rest()
+        self._lose()
 
     def pause_writing(self) -> None:
         """Stop reading the client: the upstream is slower."""
@@ -137,14 +139,29 @@ class UpstreamConnection(asyncio.Protocol):
         """Leave the exchange: back to the pool, or cut so that the upstream learns of it now."""
         self._exchange = None
         self._reader.finish()
-        if reuse and not self._reader.extra and not self._transport.is_closing():
+        transport = self._transport
+        if (
+            reuse
+            and not self._reader.extra
+            and not transport.is_closing()
+            # An answer may come before its request is read: the next must not queue behind that.
+            and not transport.get_write_buffer_size()
+        ):
             self.resume_reading()
             self._reused = True
             self._pool.put(self)
         else:
-            self._transport.abort()
+            transport.abort()
 
     # What the pool asks for
+
+    def check_open(self) -> None:
+        """Raise ConnectionError if the server closed, or spoke, before it was given a request.
+
+        Over TLS both can come with the handshake's last bytes, as a refusal of ours does.
+        """
+        if self._transport.is_closing():
+            raise ConnectionResetError("the upstream closed the connection at once")
 
     def is_usable(self) -> bool:
         """Tell whether an idle connection is open and silent, by asking the system now.
@@ -157,3 +174,29 @@ class UpstreamConnection(asyncio.Protocol):
     def abort(self) -> None:
         """Close at once."""
         self._transport.abort()
+
+    def _lose(self) -> None:
+        """Tell the exchange that nothing more will come."""
+        exchange = self._exchange
+        if exchange is None:
+            return
+        if self._reused and not self._answered and exchange.repeat():
+            self._exchange = None
+            return
+        if self._reader.in_body:
+            reason, detail = UpstreamReason.TRUNCATED, "broke off its response"
+        else:
+            reason, detail = UpstreamReason.CLOSED_BEFORE_HEAD, "closed without a response"
+        exchange.fail(UpstreamError(reason, f"the upstream {detail}"))
+
+    def _read_rest(self) -> None:
+        """Read what came before a write failed: mostly the answer that says why.
+
+        A server may refuse a body and close (RFC 9112 section 9.5); an event loop drops what it has
+        not read when a write fails. Not over TLS, where the bytes mean nothing without its state.
+        """
+        if self._transport.get_extra_info("sslcontext") is not None:
+            return
+        with suppress(OSError):
+            while self._exchange is not None and (data := os.read(self._descriptor, 65_536)):
+                self.data_received(data)

@@ -13,12 +13,17 @@ from mcp_proxy_exporter.proxy.errors import Rejected
 from mcp_proxy_exporter.proxy.heads import (
     CHUNKED,
     UNTIL_CLOSE,
+    KnownHeads,
     RequestHead,
     ResponseHead,
     bad_response,
+    check_request_start,
+    check_response_start,
     parse_request_head,
     parse_response_head,
 )
+
+_CR = 13
 
 
 class Receiver(Protocol):
@@ -34,12 +39,29 @@ class Receiver(Protocol):
 class _Reader:
     """What both directions share: finding the end of a head, delimiting a body."""
 
-    __slots__ = ("_buffer", "_chunks", "_left", "_max_fields", "_max_head", "_refuse", "in_body")
+    __slots__ = (
+        "_buffer",
+        "_check_start",
+        "_chunks",
+        "_left",
+        "_max_fields",
+        "_max_head",
+        "_refuse",
+        "in_body",
+    )
 
     def __init__(
-        self, max_head: int, max_fields: int, refuse: Callable[[int, str, str], Exception]
+        self,
+        max_head: int,
+        max_fields: int,
+        check_start: Callable[[bytearray], None],
+        refuse: Callable[[int, str, str], Exception],
     ) -> None:
-        """``refuse`` builds the error of a malformed head: the fault is the sender's."""
+        """``check_start`` raises for the beginning of a head that can never become one.
+
+        ``refuse`` builds the error of a malformed head: the fault is the sender's.
+        """
+        self._check_start = check_start
         self._refuse = refuse
         self._max_head = max_head
         self._max_fields = max_fields
@@ -55,33 +77,56 @@ class _Reader:
 
     def _split_head(self, data: bytes) -> tuple[bytes, bytes] | None:
         """Return (head, rest) once the head is whole; raise what ``refuse`` builds if never."""
-        if self._buffer:
-            self._buffer += data
-            data = bytes(self._buffer)
-        end = data.find(b"\r\n\r\n")
-        if end < 0 or end + 4 > self._max_head:
-            if len(data) > self._max_head:
-                raise self._refuse(431, "header_size", "the head is too large")
-            if b"\n\n" in data or b"\n\r\n" in data:
-                # RFC 9112 section 2.2 lets a recipient accept a bare LF; refusing is safer.
-                raise self._refuse(400, "header", "the head has bare line feeds")
-            self._buffer = bytearray(data)
-            return None
-        if self._buffer:
+        buffer = self._buffer
+        if buffer:
+            # Only what is new is searched, so that a head in tiny pieces costs no more than it
+            # must.
+            new = max(len(buffer) - 3, 0)
+            buffer += data
+            end = buffer.find(b"\r\n\r\n", new)
+            if end < 0 or end + 4 > self._max_head:
+                self._hold(new)
+                return None
+            data = bytes(buffer)
             self._buffer = bytearray()
+        else:
+            end = data.find(b"\r\n\r\n")
+            if end < 0 or end + 4 > self._max_head:
+                buffer += data
+                self._hold(0)
+                return None
         return data[: end + 4], data[end + 4 :]
+
+    def _hold(self, new: int) -> None:
+        """Keep the beginning of a head, unless it can never become a good one.
+
+        ``new`` is where the bytes begin that were not judged yet.
+        """
+        buffer = self._buffer
+        if len(buffer) > self._max_head:
+            if buffer.find(b"\r\n", 0, self._max_head) < 0:
+                # RFC 9112 section 3: a target longer than any that is served gets a 414.
+                raise self._refuse(414, "line_size", "the first line of the head is too long")
+            raise self._refuse(431, "header_size", "the head is too large")
+        if buffer.find(b"\n", 0, new) < 0:  # later, the first line was judged already
+            self._check_start(buffer)
+        if buffer.find(b"\n\n", new) >= 0 or buffer.find(b"\n\r\n", new) >= 0:
+            # RFC 9112 section 2.2 lets a recipient accept a bare LF; refusing is safer.
+            raise self._refuse(400, "header", "the head has bare line feeds")
 
     def _read_body(self, data: bytes, receiver: Receiver) -> bytes:
         """Pass on the body bytes in ``data``; return what follows the body's end."""
-        if self._chunks is not None:
-            payload, rest = self._chunks.feed(data)
+        chunks = self._chunks
+        if chunks is not None:
+            payload, rest = chunks.feed(data)
             if payload:
                 receiver.take_body(payload)
-            if self._chunks.done:
-                trailers = self._chunks.trailers
+            if chunks.done:
+                if chunks.fault:
+                    raise self._refuse(400, "body", chunks.fault)
                 self._chunks = None
                 self.in_body = False
-                receiver.take_end(trailers)
+                receiver.take_end(chunks.trailers)
             return rest
         if self._left < 0:
             receiver.take_body(data)
@@ -115,11 +160,19 @@ class RequestReader(_Reader):
     answers leave in the order of the requests (RFC 9112 section 9.3.2).
     """
 
-    __slots__ = ("_receiver", "busy")
+    __slots__ = ("_known", "_receiver", "busy")
 
-    def __init__(self, receiver: RequestReceiver, max_head: int, max_fields: int) -> None:
-        super().__init__(max_head, max_fields, Rejected)
+    def __init__(
+        self,
+        receiver: RequestReceiver,
+        max_head: int,
+        max_fields: int,
+        known: KnownHeads[RequestHead] | None = None,
+    ) -> None:
+        """``known`` are heads that other connections parsed."""
+        super().__init__(max_head, max_fields, check_request_start, Rejected)
         self._receiver = receiver
+        self._known = KnownHeads[RequestHead]() if known is None else known
         self.busy = False
         """True from a request's head until `resume`."""
 
@@ -149,21 +202,25 @@ class RequestReader(_Reader):
         return self.busy
 
     def _read_head(self, data: bytes) -> None:
-        if not self._buffer and data[:1] in (b"\r", b"\n"):
-            # RFC 9112 section 2.2: an empty line before a request line is ignored.
-            data = data.lstrip(b"\r\n")
+        if (data[0] == _CR and not self._buffer) or self._buffer == b"\r":
+            data = self._skip_empty_lines(data)
+            if not data:
+                return
         parts = self._split_head(data)
         if parts is None:
             return
         raw, rest = parts
-        head = parse_request_head(raw, self._max_fields)
+        head = self._known.get(raw)
+        if head is None:
+            head = parse_request_head(raw, self._max_fields)
+            self._known.add(raw, head)
         self.busy = True
         length = head.length
         if length:
             self.in_body = True
             self._left = length
             if length == CHUNKED:
-                self._chunks = ChunkedReader(_bad_request_body)
+                self._chunks = ChunkedReader()
         self._receiver.take_request(head)
         if not length:
             self._receiver.take_end(b"")
@@ -172,9 +229,18 @@ class RequestReader(_Reader):
         if rest:
             self._buffer += rest
 
-
-def _bad_request_body(detail: str) -> Rejected:
-    return Rejected(400, "body", detail)
+    def _skip_empty_lines(self, data: bytes) -> bytes:
+        """Return what follows the empty lines before a request line (RFC 9112 section 2.2)."""
+        data = bytes(self._buffer) + data
+        self._buffer = bytearray()
+        start = 0
+        while data.startswith(b"\r\n", start):
+            start += 2
+        data = data[start:]
+        if data == b"\r":
+            self._buffer += data  # perhaps the first half of another
+            return b""
+        return data
 
 
 class ResponseReceiver(Receiver, Protocol):
@@ -187,12 +253,19 @@ class ResponseReceiver(Receiver, Protocol):
 class ResponseReader(_Reader):
     """Splits an upstream's bytes into the answer to one request at a time."""
 
-    __slots__ = ("_method", "_receiver", "extra")
+    __slots__ = ("_known", "_method", "_receiver", "extra")
 
-    def __init__(self, max_head: int, max_fields: int) -> None:
+    def __init__(
+        self, max_head: int, max_fields: int, known: KnownHeads[ResponseHead] | None = None
+    ) -> None:
+        """``known`` are heads that other connections parsed."""
         super().__init__(
-            max_head, max_fields, lambda _status, _reason, detail: bad_response(detail)
+            max_head,
+            max_fields,
+            check_response_start,
+            lambda _status, _reason, detail: bad_response(detail),
         )
+        self._known = KnownHeads[ResponseHead]() if known is None else known
         self._receiver: ResponseReceiver | None = None
         self._method = b""
         self.extra = False
@@ -212,19 +285,21 @@ class ResponseReader(_Reader):
         rest = data if self.in_body else self._read_heads(data, receiver)
         if rest and self.in_body:
             rest = self._read_body(rest, receiver)
+            if not self.started:
+                self._receiver = None
         if rest:
             self.extra = True
 
     def eof(self) -> bool:
         """Note the end of the connection; True when that completes a body `UNTIL_CLOSE`."""
-        if self.in_body and self._left == UNTIL_CLOSE and self._chunks is None:
-            receiver = self._receiver
-            self.in_body = False
-            self._left = 0
-            if receiver is not None:
-                receiver.take_end(b"")
-            return True
-        return False
+        receiver = self._receiver
+        if receiver is None or not self.in_body or self._left != UNTIL_CLOSE:
+            return False
+        self.in_body = False
+        self._left = 0
+        self._receiver = None
+        receiver.take_end(b"")
+        return True
 
     def finish(self) -> None:
         """Forget the request: whatever comes now was not asked for."""
@@ -236,7 +311,11 @@ class ResponseReader(_Reader):
             if parts is None:
                 return b""
             raw, data = parts
-            head = parse_response_head(raw, self._max_fields, self._method)
+            head = self._known.get(raw) if self._method != b"HEAD" else None
+            if head is None:
+                head = parse_response_head(raw, self._max_fields, self._method)
+                if self._method != b"HEAD":  # its answers have lengths without bodies
+                    self._known.add(raw, head)
             if head.status < 200:  # noqa: PLR2004  # RFC 9110 section 15.2: interim
                 receiver.take_response(head)
                 continue
@@ -245,9 +324,10 @@ class ResponseReader(_Reader):
                 self.in_body = True
                 self._left = length
                 if length == CHUNKED:
-                    self._chunks = ChunkedReader(bad_response)
+                    self._chunks = ChunkedReader()
             receiver.take_response(head)
             if not length:
                 receiver.take_end(b"")
+                self._receiver = None
             return data
         return b""

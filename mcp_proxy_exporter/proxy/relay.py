@@ -1,0 +1,239 @@
+"""What passes between a client and an upstream during one exchange, both ways.
+
+Knows the order on every byte (write to the other side, then tell the tap) and how each side's
+framing becomes the other's. Does not know how an exchange begins or ends (`exchange`), sockets
+(`downstream`, `upstream`) or where messages end (`wire`).
+
+Bytes found in one read are joined into one write: ``flush_request`` and ``flush_response`` come
+after each read.
+"""
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING
+
+from mcp_proxy_exporter.protocol.events import UpstreamAnswered
+from mcp_proxy_exporter.proxy.context import BUFFER_HIGH_WATER, Context
+from mcp_proxy_exporter.proxy.errors import ProxyError, UpstreamError, UpstreamReason
+from mcp_proxy_exporter.proxy.headers import forward_response, is_reframed, wants_close
+from mcp_proxy_exporter.proxy.heads import CHUNKED, UNTIL_CLOSE, RequestHead, ResponseHead
+
+if TYPE_CHECKING:
+    from mcp_proxy_exporter.proxy.downstream import ClientConnection
+    from mcp_proxy_exporter.proxy.upstream import UpstreamConnection
+    from mcp_proxy_exporter.tap import Tap
+
+_FIRST_FINAL_STATUS = 200
+_SWITCHING_PROTOCOLS = 101
+
+
+class Relay(ABC):
+    """The bytes of one exchange: what waits to be written, and what waits to be shown."""
+
+    __slots__ = (
+        "_answer",
+        "_chunked",
+        "_client",
+        "_closing",
+        "_context",
+        "_delimited",
+        "_entered",
+        "_failure",
+        "_head",
+        "_long_lived",
+        "_out",
+        "_reply",
+        "_request_done",
+        "_request_overhead",
+        "_request_seen",
+        "_request_told",
+        "_response_done",
+        "_response_overhead",
+        "_response_seen",
+        "_reusable",
+        "_sent_at",
+        "_status",
+        "_tap",
+        "_unread",
+        "_upstream",
+    )
+
+    def __init__(
+        self, context: Context, client: "ClientConnection", head: RequestHead, now: float
+    ) -> None:
+        self._context = context
+        self._client = client
+        self._head = head
+        self._tap: Tap | None = None
+        self._upstream: UpstreamConnection | None = None
+        self._failure: ProxyError | None = None
+        self._out: list[bytes] = []
+        self._request_seen: list[bytes] = []
+        self._request_done = False
+        self._request_told = False
+        self._request_overhead = 0.0
+        self._sent_at = self._entered = now
+        self._unread = 0
+        self._answer: ResponseHead | None = None
+        self._reply: list[bytes] = []
+        self._response_seen: list[bytes] = []
+        self._response_done = False
+        self._response_overhead = 0.0
+        self._status = 0
+        self._chunked = False
+        self._closing = False
+        self._delimited = True
+        self._reusable = False
+        self._long_lived = False
+
+    @abstractmethod
+    def _finish(self) -> None:
+        """End the exchange: its whole answer was handed over and shown."""
+
+    @abstractmethod
+    def _answer_failure(self) -> None:
+        """Answer for what failed, if the request was read far enough."""
+
+    # The request
+
+    def take_request_body(self, data: bytes) -> None:
+        """Take body bytes for the upstream."""
+        self._request_seen.append(data)
+        if self._failure is not None:
+            self._unread += len(data)
+        elif self._head.length == CHUNKED:
+            self._out.append(b"%x\r\n%b\r\n" % (len(data), data))
+        else:
+            self._out.append(data)
+
+    def take_request_end(self, trailers: bytes) -> None:
+        """Take the end of the request."""
+        self._request_done = True
+        if self._head.length == CHUNKED and self._failure is None:
+            self._out.append(b"0\r\n%b\r\n" % trailers)
+
+    def flush_request(self, entered: float) -> None:
+        """Send what one read of the client brought, then show it to the tap."""
+        if self._request_told:
+            return  # what came belongs to a later request
+        if self._upstream is not None:
+            self._write_out()
+        elif self._failure is None and sum(map(len, self._out)) > BUFFER_HIGH_WATER:
+            self._client.pause_reading()
+        self._show_request()
+        self._sent_at = now = self._context.clock()
+        self._request_overhead += now - entered
+        if self._failure is not None:
+            self._answer_failure()
+
+    def _write_out(self) -> None:
+        out = self._out
+        if out and self._upstream is not None:
+            self._upstream.write(out[0] if len(out) == 1 else b"".join(out))
+            out.clear()
+
+    def _show_request(self) -> None:
+        tap = self._tap
+        if tap is not None:
+            for data in self._request_seen:
+                tap.request_data(data)
+        self._request_seen.clear()
+        if self._request_done:
+            self._request_told = True
+            if tap is not None:
+                tap.request_end()
+
+    # The response (wire.ResponseReceiver)
+
+    def take_response(self, head: ResponseHead) -> None:
+        """Take an interim or the final head of the answer."""
+        if head.status < _FIRST_FINAL_STATUS:
+            self._take_interim(head)
+            return
+        self._status = head.status
+        self._answer = head
+        reframed = is_reframed(head.length)
+        self._chunked = reframed and self._head.minor == 1
+        self._delimited = self._chunked or not reframed
+        self._reusable = head.length != UNTIL_CLOSE and not wants_close(head)
+        self._closing = (
+            not self._request_done or self._context.closes_clients or wants_close(self._head)
+        )
+        self._long_lived = self._head.method == b"GET" and head.fields.get(
+            b"content-type", b""
+        ).lower().startswith(b"text/event-stream")
+        framing = self._chunked, self._closing
+        forwarded = head.forwarded.get(framing)
+        if forwarded is None:
+            forwarded = forward_response(head, chunked=self._chunked, close=self._closing)
+            head.forwarded[framing] = forwarded
+        self._reply.append(forwarded)
+
+    def take_body(self, data: bytes) -> None:
+        """Take body bytes for the client."""
+        self._response_seen.append(data)
+        if self._chunked:
+            data = b"%x\r\n%b\r\n" % (len(data), data)
+        self._reply.append(data)
+
+    def take_end(self, trailers: bytes) -> None:
+        """Take the end of the answer."""
+        self._response_done = True
+        if self._chunked:
+            self._reply.append(b"0\r\n%b\r\n" % trailers)
+
+    def flush_response(self, entered: float) -> None:
+        """Hand over what one read of the upstream brought, then show it to the tap."""
+        self._entered = entered
+        self._write_reply()
+        self._show_response()
+        if self._response_done:
+            self._finish()
+        else:
+            self._response_overhead += self._context.clock() - entered
+
+    def _take_interim(self, head: ResponseHead) -> None:
+        if head.status == _SWITCHING_PROTOCOLS:
+            raise UpstreamError(
+                UpstreamReason.BAD_RESPONSE, "the upstream switched protocols unasked"
+            )
+        if self._head.minor == 1:  # RFC 9110 section 15.2: never to an HTTP/1.0 client
+            self._reply.append(forward_response(head, chunked=False, close=False))
+
+    def _write_reply(self) -> None:
+        reply = self._reply
+        if reply:
+            self._client.write(reply[0] if len(reply) == 1 else b"".join(reply))
+            reply.clear()
+
+    def _show_response(self) -> None:
+        tap = self._tap
+        if self._answer is not None:
+            head, self._answer = self._answer, None
+            self._context.taps.report(UpstreamAnswered())
+            if tap is not None:
+                tap.response_head(head.status, head.fields)
+        if tap is not None:
+            for data in self._response_seen:
+                tap.response_data(data)
+        self._response_seen.clear()
+
+    # Back-pressure
+
+    def pause_response(self) -> None:
+        """Stop reading the upstream: the client is slower."""
+        if self._upstream is not None:
+            self._upstream.pause_reading()
+
+    def resume_response(self) -> None:
+        """Go on reading the upstream."""
+        if self._upstream is not None:
+            self._upstream.resume_reading()
+
+    def pause_request(self) -> None:
+        """Stop reading the client: the upstream is slower."""
+        self._client.pause_reading()
+
+    def resume_request(self) -> None:
+        """Go on reading the client."""
+        self._sent_at = self._context.clock()
+        self._client.resume_reading()
