@@ -1,0 +1,68 @@
+"""The pure core: what the bytes of HTTP exchanges say about MCP, as frozen events.
+
+It knows MCP and JSON-RPC and nothing else: no event loop, clock, logger, metric or configuration.
+The caller passes bytes and the time; nothing that comes from the wire makes it raise.
+
+Glossary, in reading order:
+
+* An **exchange** (`inspector.ExchangeInspector`) is one HTTP request and its answer.
+* A **body** (`body`) is read as one JSON text or as an **event stream** (`sse`), after its
+  content coding (`encoding`) was taken off a copy.
+* A **message** (`jsonrpc.Message`) is one JSON-RPC request, response or notification, alone or an
+  element of a batch.
+* A **call** (`events.Call`) is one request of the client. It is opened when the body that holds it
+  was read whole, and closed once, with one **outcome** (`outcome.Outcome`), by the response that
+  carries its id (`tracker`, `verdict`) or by the end of its exchange (`inspector`).
+* The **era** of a call is legacy (up to 2025-11-25) or modern (2026-07-28 and later), decided for
+  each request by itself (`routing`).
+* The **catalog** (`catalog`) links the pages of ``tools/list`` to the inventory of a server.
+* An **event** (`events.Event`) is a fact about all this, for sinks to count.
+
+`limits` bounds what is held. What goes over a limit is still forwarded, and said to be uninspected.
+"""
+
+from mcp_proxy_exporter.protocol.events import (
+    Call,
+    CallClosed,
+    CallOpened,
+    Direction,
+    Event,
+    HttpExchangeClosed,
+    InspectionStopped,
+    LateResponse,
+    MessageKind,
+    MessageSeen,
+    Tool,
+    ToolsListed,
+    ToolsSeen,
+    UpstreamAnswered,
+    UpstreamConnected,
+    UpstreamFailed,
+)
+from mcp_proxy_exporter.protocol.inspector import ExchangeInspector, Inspector
+from mcp_proxy_exporter.protocol.limits import Limits
+from mcp_proxy_exporter.protocol.outcome import Abort, Outcome
+
+__all__ = [
+    "Abort",
+    "Call",
+    "CallClosed",
+    "CallOpened",
+    "Direction",
+    "Event",
+    "ExchangeInspector",
+    "HttpExchangeClosed",
+    "InspectionStopped",
+    "Inspector",
+    "LateResponse",
+    "Limits",
+    "MessageKind",
+    "MessageSeen",
+    "Outcome",
+    "Tool",
+    "ToolsListed",
+    "ToolsSeen",
+    "UpstreamAnswered",
+    "UpstreamConnected",
+    "UpstreamFailed",
+]

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import msgspec
 
@@ -28,7 +29,7 @@ def pieces(*cuts: int) -> Cut:
 
     def cut(body: bytes) -> Iterable[bytes]:
         places = [0, *sorted(place % (len(body) + 1) for place in cuts), len(body)]
-        return (body[a:b] for a, b in zip(places, places[1:], strict=False) if a < b)
+        return (body[a:b] for a, b in pairwise(places) if a < b)
 
     return cut
 

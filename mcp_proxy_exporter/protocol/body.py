@@ -1,0 +1,227 @@
+"""JSON texts out of HTTP bodies: one per JSON body, one per message event of an event stream.
+
+Knows media types, content codings and the bounds of what is held; does not know JSON-RPC. What
+cannot be read is reported in its place as `Malformed`. A JSON body is then over for inspection;
+an event stream goes on with its next event, unless its coding is broken.
+"""
+
+from collections.abc import Mapping, Sequence
+from enum import Enum, auto
+from typing import Final, TypeAlias
+
+import msgspec
+
+from mcp_proxy_exporter.protocol.encoding import (
+    BrokenCodingError,
+    ContentDecoder,
+    ExpansionError,
+    UnknownCodingError,
+    codings_of,
+)
+from mcp_proxy_exporter.protocol.jsonrpc import TOO_LARGE, Malformed
+from mcp_proxy_exporter.protocol.limits import Budget, Limits
+from mcp_proxy_exporter.protocol.sse import EventStreamDecoder
+
+Text: TypeAlias = bytes | bytearray
+"""One JSON text, of UTF-8 and JSON unproved."""
+
+UNKNOWN_CODING: Final = Malformed("content_encoding")
+BROKEN_CODING: Final = Malformed("stream_broken")
+
+# WHATWG HTML 9.2.6: an event without a type is a message. MCP has no other type that holds
+# JSON-RPC; "endpoint" (2024-11-05), "ping" and the like are none.
+_MESSAGE_TYPES: Final = (b"", b"message")
+_JSON_BEGINNINGS: Final = (b"{", b"[")
+
+
+class Media(Enum):
+    """What a media type promises."""
+
+    JSON = auto()
+    EVENT_STREAM = auto()
+    FORM = auto()
+    """A web form: never JSON, and often a large upload."""
+    OTHER = auto()
+
+
+_MEDIA: Final[Mapping[bytes, Media]] = {
+    b"application/json": Media.JSON,
+    b"text/event-stream": Media.EVENT_STREAM,
+    b"text/json": Media.JSON,
+    b"application/json-rpc": Media.JSON,
+    b"application/x-www-form-urlencoded": Media.FORM,
+}
+
+
+def media_of(content_type: bytes) -> Media:
+    """Classify a ``Content-Type`` field (RFC 9110 section 8.3)."""
+    media = _MEDIA.get(content_type)
+    if media is not None:
+        return media
+    essence = content_type.partition(b";")[0].strip().lower()
+    if essence.endswith(b"+json"):  # RFC 6839
+        return Media.JSON
+    if essence.startswith(b"multipart/"):
+        return Media.FORM
+    return _MEDIA.get(essence, Media.OTHER)
+
+
+class JsonBody(msgspec.Struct, eq=False):
+    """A body that holds one JSON text, known when it is whole.
+
+    An undeclared one may hold anything. Unless it begins like an object or an array it is let
+    pass, and nothing that is wrong with it is worth a report.
+    """
+
+    _limit: int
+    _budget: Budget
+    _coding: ContentDecoder | Malformed | None
+    declared: bool
+    """Its media type promises JSON."""
+    _held: Text | None = None
+    _begun: bool = False
+    _stopped: bool = False
+
+    def feed(self, data: bytes) -> Sequence[Malformed]:
+        """Take the next bytes; give a report if the body cannot be read."""
+        if self._stopped or not data:
+            return ()
+        held = self._held
+        room = self._limit if held is None else self._limit - len(held)
+        if self._coding is not None:
+            decoded = _take_off(self._coding, data, room)
+            if isinstance(decoded, Malformed):
+                return self._stop(decoded)
+            data = decoded
+        size = len(data)
+        if size > room or not self._budget.take(size):
+            return self._stop(TOO_LARGE)
+        if held is None:
+            self._held = data
+        else:
+            self._held = joined = held if type(held) is bytearray else bytearray(held)
+            joined += data
+        if not (self.declared or self._begun):
+            self._begin(data)
+        return ()
+
+    def finish(self) -> Text | None:
+        """End the body: hand its text over."""
+        text = self._held
+        if text is not None:
+            self._held = None
+            self._budget.give(len(text))
+        return text
+
+    def close(self) -> None:
+        """Free what is held."""
+        if self._held is not None:
+            self._budget.give(len(self._held))
+            self._held = None
+
+    def _begin(self, data: bytes) -> None:
+        beginning = data.lstrip()[:1]
+        if beginning:
+            self._begun = True
+            if beginning not in _JSON_BEGINNINGS:
+                self.close()
+                self._stopped = True
+
+    def _stop(self, problem: Malformed) -> Sequence[Malformed]:
+        self.close()
+        self._stopped = True
+        return (problem,) if self.declared else ()
+
+
+class EventStreamBody(msgspec.Struct, eq=False):
+    """A body of server-sent events, each message known at its end."""
+
+    _limit: int
+    _budget: Budget
+    _coding: ContentDecoder | Malformed | None
+    _decoder: EventStreamDecoder
+    _held: int = 0
+    _stopped: bool = False
+
+    @property
+    def resumable(self) -> bool:
+        """Whether the client could resume: events had ids (2025-03-26 … 2025-11-25)."""
+        return bool(self._decoder.last_event_id)
+
+    def feed(self, data: bytes) -> Sequence[Text | Malformed]:
+        """Take the next bytes; give the texts and reports that they complete."""
+        if self._coding is not None:
+            if self._stopped or not data:
+                return ()
+            decoded = _take_off(self._coding, data, self._limit)
+            if isinstance(decoded, Malformed):
+                self.close()
+                self._stopped = True
+                return (decoded,)
+            data = decoded
+        events = self._decoder.feed(data)
+        held = self._decoder.buffered
+        if held != self._held:
+            self._settle(held)
+        if not events:
+            return ()
+        return [
+            TOO_LARGE if event.data is None else event.data
+            for event in events
+            if event.type in _MESSAGE_TYPES and event.data != b""
+        ]
+
+    def finish(self) -> None:
+        """End the body: an event without its blank line never happened (WHATWG HTML 9.2.6)."""
+        self.close()
+
+    def close(self) -> None:
+        """Free what is held."""
+        if self._held:
+            self._decoder.drop()
+            self._settle(0)
+
+    def _settle(self, held: int) -> None:
+        """Bring the budget to what the decoder holds, or the decoder to what the budget allows."""
+        growth = held - self._held
+        if growth < 0:
+            self._budget.give(-growth)
+        elif growth > 0 and not self._budget.take(growth):
+            self._decoder.drop()
+            self._budget.give(self._held)
+            held = 0
+        self._held = held
+
+
+def open_json(limits: Limits, budget: Budget, coding: bytes | None, media: Media) -> JsonBody:
+    """Begin a body of a declared or of any other media type."""
+    decoder = None if coding is None else _coding_of(coding)
+    return JsonBody(limits.max_message_bytes, budget, decoder, media is Media.JSON)
+
+
+def open_event_stream(limits: Limits, budget: Budget, coding: bytes | None) -> EventStreamBody:
+    """Begin an event stream."""
+    limit = limits.max_message_bytes
+    decoder = None if coding is None else _coding_of(coding)
+    return EventStreamBody(limit, budget, decoder, EventStreamDecoder(limit))
+
+
+def _coding_of(content_encoding: bytes) -> ContentDecoder | Malformed | None:
+    codings = codings_of(content_encoding)
+    if not codings:
+        return None
+    try:
+        return ContentDecoder(codings)
+    except UnknownCodingError:
+        return UNKNOWN_CODING
+
+
+def _take_off(coding: ContentDecoder | Malformed, data: bytes, room: int) -> bytes | Malformed:
+    if isinstance(coding, Malformed):
+        return coding
+    try:
+        return coding.decode(data, room)
+    except BrokenCodingError:
+        return BROKEN_CODING
+    except ExpansionError:
+        return TOO_LARGE

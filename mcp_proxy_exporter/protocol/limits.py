@@ -1,0 +1,47 @@
+"""How much inspection may hold in memory, and the account that several exchanges share.
+
+Knows numbers; does not know what is held. Whatever goes over a limit is forwarded all the same:
+limits end the judging of bytes, never their passage.
+"""
+
+import msgspec
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """The bounds of one server's inspection.
+
+    Nesting needs no number of its own: the JSON decoder stops at the interpreter's recursion limit
+    (about 1 000 levels), and what is deeper counts as too large.
+    """
+
+    max_message_bytes: int = 4 * 1024 * 1024
+    """One JSON body or the data of one event, after content decoding.
+
+    4 MiB is the largest request body that the Python and TypeScript SDKs accept by default.
+    """
+    max_buffered_bytes: int = 32 * 1024 * 1024
+    """All unfinished messages of all exchanges together: eight of the largest ones at once."""
+    max_open_calls: int = 10_000
+    """Calls in flight. About 1 KiB each, and each has a client's connection waiting for it."""
+
+
+class Budget:
+    """An amount that many holders share. Whoever takes must give back as much."""
+
+    __slots__ = ("limit", "used")
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.used = 0
+
+    def take(self, amount: int) -> bool:
+        """Reserve `amount`; False (and nothing reserved) if it is not there."""
+        used = self.used + amount
+        if used > self.limit:
+            return False
+        self.used = used
+        return True
+
+    def give(self, amount: int) -> None:
+        """Return what was taken."""
+        self.used -= amount

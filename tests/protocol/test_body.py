@@ -1,0 +1,268 @@
+"""JSON texts out of bodies, and what is held meanwhile."""
+
+import gzip
+import zlib
+
+import pytest
+
+from mcp_proxy_exporter.protocol.body import (
+    BROKEN_CODING,
+    UNKNOWN_CODING,
+    EventStreamBody,
+    JsonBody,
+    Media,
+    media_of,
+    open_event_stream,
+    open_json,
+)
+from mcp_proxy_exporter.protocol.jsonrpc import TOO_LARGE
+from mcp_proxy_exporter.protocol.limits import Budget, Limits
+
+LIMITS = Limits(max_message_bytes=100)
+
+
+def json_body(
+    coding: bytes | None = None, media: Media = Media.JSON, room: int = 1_000
+) -> tuple[JsonBody, Budget]:
+    budget = Budget(room)
+    return open_json(LIMITS, budget, coding, media), budget
+
+
+def event_stream(coding: bytes | None = None, room: int = 1_000) -> tuple[EventStreamBody, Budget]:
+    budget = Budget(room)
+    return open_event_stream(LIMITS, budget, coding), budget
+
+
+@pytest.mark.parametrize(
+    ("content_type", "media"),
+    [
+        (b"application/json", Media.JSON),
+        (b"application/json; charset=utf-8", Media.JSON),
+        (b"Application/JSON;charset=utf-8", Media.JSON),
+        (b" application/json ", Media.JSON),
+        (b"application/json-rpc", Media.JSON),
+        (b"text/json", Media.JSON),
+        (b"application/problem+json", Media.JSON),
+        (b"application/vnd.cat+JSON; v=1", Media.JSON),
+        (b"text/event-stream", Media.EVENT_STREAM),
+        (b"text/event-stream; charset=utf-8", Media.EVENT_STREAM),
+        (b"application/x-www-form-urlencoded", Media.FORM),
+        (b"application/x-www-form-urlencoded; charset=utf-8", Media.FORM),
+        (b"multipart/form-data; boundary=x", Media.FORM),
+        (b"Multipart/Mixed", Media.FORM),
+        (b"text/html", Media.OTHER),
+        (b"application/jsonl", Media.OTHER),
+        (b"application/json, application/json", Media.OTHER),
+        (b"", Media.OTHER),
+        (b"\xff\x00", Media.OTHER),
+    ],
+)
+def test_a_content_type_is_classified(content_type: bytes, media: Media) -> None:
+    assert media_of(content_type) is media
+
+
+def test_a_body_in_one_piece_is_not_copied() -> None:
+    body, budget = json_body()
+    data = b'{"a":1}'
+    assert body.feed(data) == ()
+    assert budget.used == len(data)
+    assert body.finish() is data
+    assert budget.used == 0
+
+
+def test_a_body_in_pieces_is_joined() -> None:
+    body, budget = json_body()
+    for piece in (b"{", b"", b'"a"', b":1}"):
+        assert body.feed(piece) == ()
+    assert budget.used == 7
+    assert body.finish() == b'{"a":1}'
+    assert budget.used == 0
+
+
+def test_no_body_is_no_text() -> None:
+    body, _ = json_body()
+    body.feed(b"")
+    assert body.finish() is None
+
+
+def test_a_body_over_the_limit_is_reported_once_and_freed() -> None:
+    body, budget = json_body()
+    assert body.feed(b"x" * 100) == ()
+    assert body.feed(b"x") == (TOO_LARGE,)
+    assert budget.used == 0
+    assert body.feed(b"x") == ()
+    assert body.finish() is None
+
+
+def test_a_body_beyond_the_budget_is_reported_and_freed() -> None:
+    body, budget = json_body(room=50)
+    assert body.feed(b"x" * 40) == ()
+    assert body.feed(b"x" * 11) == (TOO_LARGE,)
+    assert budget.used == 0
+
+
+def test_a_closed_body_holds_nothing() -> None:
+    body, budget = json_body()
+    body.feed(b"abc")
+    body.close()
+    assert budget.used == 0
+    body.close()
+    assert budget.used == 0
+    assert body.finish() is None
+
+
+def test_a_coded_body_is_decoded() -> None:
+    body, _ = json_body(b"gzip")
+    encoded = gzip.compress(b'{"a":1}')
+    for i in range(len(encoded)):
+        assert body.feed(encoded[i : i + 1]) == ()
+    assert body.finish() == b'{"a":1}'
+
+
+def test_identity_is_no_coding() -> None:
+    body, _ = json_body(b"identity")
+    body.feed(b"{}")
+    assert body.finish() == b"{}"
+
+
+def test_the_limit_counts_decoded_bytes() -> None:
+    body, budget = json_body(b"gzip")
+    assert body.feed(gzip.compress(b" " * 101)) == (TOO_LARGE,)
+    assert budget.used == 0
+    body, _ = json_body(b"gzip")
+    assert body.feed(gzip.compress(b" " * 60)) == ()
+    assert body.feed(gzip.compress(b" " * 41)) == (TOO_LARGE,)
+    body, _ = json_body(b"gzip")
+    assert body.feed(gzip.compress(b" " * 100)) == ()
+
+
+def test_a_broken_coding_is_reported_once() -> None:
+    body, _ = json_body(b"gzip")
+    assert body.feed(b"no gzip at all") == (BROKEN_CODING,)
+    assert body.feed(b"more") == ()
+
+
+def test_an_unknown_coding_is_reported_if_there_is_a_body() -> None:
+    body, _ = json_body(b"rot13")
+    assert body.finish() is None
+    assert body.feed(b"abc") == (UNKNOWN_CODING,)
+    assert body.feed(b"abc") == ()
+
+
+@pytest.mark.parametrize("beginning", [b"{", b"[", b" \r\n\t{"])
+def test_an_undeclared_body_that_begins_like_json_is_read(beginning: bytes) -> None:
+    for pieces in ([beginning + b"1"], [beginning[:1], beginning[1:] + b"1"]):
+        body, _ = json_body(media=Media.OTHER)
+        for piece in pieces:
+            assert body.feed(piece) == ()
+        assert body.finish() == beginning + b"1"
+
+
+@pytest.mark.parametrize(
+    "content", [b"<html>", b"a=1&b=2", b"--boundary", b"\x89PNG", b"  x", b'"']
+)
+def test_another_undeclared_body_is_let_pass(content: bytes) -> None:
+    body, budget = json_body(media=Media.OTHER)
+    assert body.feed(content) == ()
+    assert budget.used == 0
+    assert body.feed(b"{" * 1_000) == ()
+    assert body.finish() is None
+
+
+def test_nothing_is_reported_of_an_undeclared_body() -> None:
+    body, budget = json_body(media=Media.OTHER)
+    assert body.feed(b"{" + b"x" * 200) == ()
+    assert budget.used == 0
+    body, _ = json_body(b"rot13", media=Media.OTHER)
+    assert body.feed(b"{") == ()
+
+
+def test_an_event_stream_gives_the_texts_of_its_messages() -> None:
+    body, budget = event_stream()
+    stream = (
+        b"id: 1\ndata:\n\nevent: endpoint\ndata: /messages\n\n"
+        b"event: message\ndata: {}\n\n: ping\n\ndata: []\n\nevent: ping\ndata: {}\n\n"
+    )
+    assert body.feed(stream) == [b"{}", b"[]"]
+    assert budget.used == 0
+
+
+def test_an_event_stream_is_resumable_after_an_event_id() -> None:
+    body, _ = event_stream()
+    states = []
+    for data in (b"data: {}\n\n", b"id: 1\ndata:\n", b"\n", b": ping\n\n"):
+        body.feed(data)
+        states.append(body.resumable)
+    body.finish()
+    assert [*states, body.resumable] == [False, False, True, True, True]
+
+
+def test_an_unfinished_event_counts_until_it_ends() -> None:
+    body, budget = event_stream()
+    assert body.feed(b"data: abc") == ()
+    assert budget.used == 9
+    assert body.feed(b"d\ndata: e") == ()
+    assert budget.used == 4 + 7
+    assert body.feed(b"\n\n") == [b"abcd\ne"]
+    assert budget.used == 0
+
+
+@pytest.mark.parametrize("end", ["finish", "close"])
+def test_an_ended_event_stream_holds_nothing(end: str) -> None:
+    body, budget = event_stream()
+    body.feed(b"data: abc")
+    getattr(body, end)()
+    assert budget.used == 0
+    getattr(body, end)()
+    assert budget.used == 0
+
+
+def test_an_event_over_the_limit_is_reported_in_its_place() -> None:
+    body, _ = event_stream()
+    stream = b"data: a\n\ndata: " + b"x" * 101 + b"\n\ndata: b\n\n"
+    assert body.feed(stream) == [b"a", TOO_LARGE, b"b"]
+
+
+def test_an_overlong_event_of_another_type_is_nobodys_business() -> None:
+    body, _ = event_stream()
+    assert body.feed(b"event: ping\ndata: " + b"x" * 101 + b"\n\n") == []
+
+
+def test_an_event_beyond_the_budget_is_reported_and_the_stream_goes_on() -> None:
+    body, budget = event_stream(room=50)
+    assert body.feed(b"data: " + b"x" * 34) == ()
+    assert budget.used == 40
+    assert body.feed(b"x" * 20) == ()
+    assert budget.used == 0
+    assert body.feed(b"x\n\ndata: b\n\n") == [TOO_LARGE, b"b"]
+    assert budget.used == 0
+
+
+def test_a_coded_event_stream_is_decoded_event_by_event() -> None:
+    body, _ = event_stream(b"gzip")
+    gzipper = zlib.compressobj(wbits=31)
+    for text in (b"{}", b"[]"):
+        event = gzipper.compress(b"data: " + text + b"\n\n") + gzipper.flush(zlib.Z_SYNC_FLUSH)
+        assert body.feed(event) == [text]
+
+
+@pytest.mark.parametrize(
+    ("coding", "data", "problem"),
+    [
+        (b"gzip", b"no gzip at all", BROKEN_CODING),
+        (b"gzip", gzip.compress(b"data: a\n\n" * 100), TOO_LARGE),
+        (b"rot13", b"data: a", UNKNOWN_CODING),
+    ],
+)
+def test_an_unreadable_event_stream_is_over(coding: bytes, data: bytes, problem: object) -> None:
+    body, budget = event_stream(coding)
+    body.feed(b"")
+    assert body.feed(data) == (problem,)
+    assert body.feed(data) == ()
+    assert budget.used == 0
+
+
+def test_an_idle_event_stream_is_small() -> None:
+    body, _ = event_stream()
+    body.feed(b"id: 1\ndata: {}\n\n")
+    assert body.__sizeof__() + body._decoder.__sizeof__() < 512

@@ -1,0 +1,70 @@
+"""Whose fault it is, and the answer that says so."""
+
+import pytest
+
+from mcp_proxy_exporter.protocol.outcome import Abort
+from mcp_proxy_exporter.proxy.errors import (
+    ProxyError,
+    Rejected,
+    UpstreamError,
+    UpstreamReason,
+    answer,
+    shutting_down,
+)
+
+FAULTS = {
+    "connect_refused": (502, Abort.UPSTREAM_UNREACHABLE),
+    "connect_timeout": (502, Abort.UPSTREAM_UNREACHABLE),
+    "connect_failed": (502, Abort.UPSTREAM_UNREACHABLE),
+    "dns": (502, Abort.UPSTREAM_UNREACHABLE),
+    "tls": (502, Abort.UPSTREAM_UNREACHABLE),
+    "response_timeout": (504, Abort.UPSTREAM_TIMEOUT),
+    "total_timeout": (504, Abort.UPSTREAM_TIMEOUT),
+    "closed_before_head": (502, Abort.UPSTREAM_CLOSED),
+    "bad_response": (502, Abort.UPSTREAM_CLOSED),
+    "truncated": (502, Abort.UPSTREAM_CLOSED),
+}
+
+
+def test_every_upstream_fault_has_its_status_and_its_word() -> None:
+    errors = {str(reason): UpstreamError(reason, "it failed") for reason in UpstreamReason}
+    assert {reason: (error.status, error.abort) for reason, error in errors.items()} == FAULTS
+    for reason, error in errors.items():
+        assert error.reason == reason
+        assert error.upstream_reason == reason
+        assert str(error) == f"{error.status} {reason}: it failed"
+
+
+def test_a_refused_request_is_the_clients_fault() -> None:
+    error = Rejected(431, "header_size", "too large")
+    assert isinstance(error, ProxyError)
+    assert error.abort is Abort.REJECTED
+
+
+def test_the_proxys_own_end_is_nobodys_fault() -> None:
+    error = shutting_down()
+    assert (error.status, error.reason, error.abort) == (503, "shutting_down", Abort.SHUTDOWN)
+
+
+@pytest.mark.parametrize("close", [True, False])
+@pytest.mark.parametrize("body", [True, False])
+def test_an_answer_is_plain_text_that_nobody_mistakes_for_json_rpc(
+    *, close: bool, body: bool
+) -> None:
+    error = UpstreamError(UpstreamReason.CONNECT_REFUSED, "the upstream refused the connection")
+    head, _, text = answer(error, close=close, body=body).partition(b"\r\n\r\n")
+    expected = b"mcp-proxy-exporter: the upstream refused the connection (connect_refused)\n"
+    assert text == (expected if body else b"")
+    assert head.split(b"\r\n") == [
+        b"HTTP/1.1 502 Bad Gateway",
+        b"Content-Type: text/plain; charset=utf-8",
+        b"Content-Length: %d" % len(expected),
+        *([b"Connection: close"] if close else []),
+    ]
+
+
+@pytest.mark.parametrize("status", [400, 408, 414, 421, 431, 501, 502, 503, 504, 505])
+def test_every_status_in_use_has_a_phrase(status: int) -> None:
+    start = answer(ProxyError(status, "a", "b"), close=True).split(b"\r\n")[0]
+    assert start.startswith(b"HTTP/1.1 %d " % status)
+    assert len(start) > len(b"HTTP/1.1 400 ")

@@ -1,0 +1,231 @@
+"""The seam: whatever breaks behind it, nothing comes through, and each fault is a number."""
+
+from collections.abc import Callable, Sequence
+
+import pytest
+
+from mcp_proxy_exporter.protocol.events import Event, InspectionStopped
+from mcp_proxy_exporter.protocol.outcome import Abort
+from mcp_proxy_exporter.tap import Fields, Tap, TapFactory
+
+
+def event(text: str) -> Event:
+    return InspectionStopped(reason=text)
+
+
+class Inspection:
+    """Says what it was told, and breaks in the methods named."""
+
+    def __init__(self, broken: Sequence[str] = (), error: Exception | None = None) -> None:
+        self.broken = broken
+        self.error = error or RuntimeError("a bug")
+        self.calls: list[tuple[object, ...]] = []
+
+    def _note(self, name: str, *arguments: object) -> Sequence[Event]:
+        self.calls.append((name, *arguments))
+        if name in self.broken:
+            raise self.error
+        return [event(name), event(name + " 2")]
+
+    def request_data(self, data: bytes, now: float) -> Sequence[Event]:
+        return self._note("request_data", data, now)
+
+    def request_end(self, now: float) -> Sequence[Event]:
+        return self._note("request_end", now)
+
+    def response_head(self, status: int, fields: Fields, now: float) -> Sequence[Event]:
+        return self._note("response_head", status, fields, now)
+
+    def response_data(self, data: bytes, now: float) -> Sequence[Event]:
+        return self._note("response_data", data, now)
+
+    def response_end(self, now: float) -> Sequence[Event]:
+        return self._note("response_end", now)
+
+    def aborted(self, cause: Abort, now: float) -> Sequence[Event]:
+        return self._note("aborted", cause, now)
+
+
+class Silent(Inspection):
+    """Never has anything to tell."""
+
+    def _note(self, name: str, *arguments: object) -> Sequence[Event]:
+        super()._note(name, *arguments)
+        return ()
+
+
+class World:
+    """A factory with an inspector, a sink and a count of faults."""
+
+    def __init__(self, inspection: Inspection | None = None, *, enabled: bool = True) -> None:
+        self.inspection = inspection
+        self.opened: list[tuple[bytes, bytes, Fields]] = []
+        self.told: list[str] = []
+        self.faults: list[str] = []
+        self.factory = TapFactory(
+            self if enabled else None, self.emit, self.faults.append, lambda: 7.5
+        )
+
+    def open(self, method: bytes, target: bytes, fields: Fields) -> Inspection | None:
+        self.opened.append((method, target, fields))
+        return self.inspection
+
+    def emit(self, event: Event) -> None:
+        assert isinstance(event, InspectionStopped)
+        self.told.append(event.reason)
+
+    def tap(self) -> Tap:
+        tap = self.factory.open(b"POST", b"/mcp", {b"a": b"b"})
+        assert tap is not None
+        return tap
+
+
+STEPS: dict[str, tuple[Callable[[Tap], None], str]] = {
+    "request_data": (lambda tap: tap.request_data(b"q"), "request"),
+    "request_end": (lambda tap: tap.request_end(), "request"),
+    "response_head": (lambda tap: tap.response_head(200, {}), "response"),
+    "response_data": (lambda tap: tap.response_data(b"r"), "response"),
+    "response_end": (lambda tap: tap.response_end(), "response"),
+    "aborted": (lambda tap: tap.aborted(Abort.CLIENT_GONE), "abort"),
+}
+CALLS: dict[str, tuple[object, ...]] = {
+    "request_data": ("request_data", b"q", 7.5),
+    "request_end": ("request_end", 7.5),
+    "response_head": ("response_head", 200, {}, 7.5),
+    "response_data": ("response_data", b"r", 7.5),
+    "response_end": ("response_end", 7.5),
+    "aborted": ("aborted", Abort.CLIENT_GONE, 7.5),
+}
+
+
+def run(tap: Tap, *names: str) -> None:
+    for name in names:
+        STEPS[name][0](tap)
+
+
+@pytest.mark.parametrize("end", ["response_end", "aborted"])
+def test_everything_is_handed_on_with_the_time_and_told(end: str) -> None:
+    world = World(Inspection())
+    names = ["request_data", "request_end", "response_head", "response_data", end]
+    run(world.tap(), *names)
+    assert world.opened == [(b"POST", b"/mcp", {b"a": b"b"})]
+    assert world.inspection is not None
+    assert world.inspection.calls == [CALLS[name] for name in names]
+    assert world.told == [text for name in names for text in (name, name + " 2")]
+    assert world.faults == []
+
+
+def test_an_inspection_may_have_nothing_to_tell() -> None:
+    world = World(Silent())
+    run(world.tap(), *STEPS)
+    assert world.told == []
+    assert world.faults == []
+
+
+@pytest.mark.parametrize("end", ["response_end", "aborted"])
+def test_nothing_is_inspected_after_the_end(end: str) -> None:
+    inspection = Inspection()
+    world = World(inspection)
+    tap = world.tap()
+    run(tap, end)
+    run(tap, *STEPS)
+    assert inspection.calls == [CALLS[end]]
+
+
+def test_there_is_no_tap_where_nothing_is_inspected() -> None:
+    world = World(None)
+    assert world.factory.open(b"GET", b"/", {}) is None
+    assert world.opened == [(b"GET", b"/", {})]
+    world = World(Inspection(), enabled=False)
+    assert world.factory.open(b"GET", b"/", {}) is None
+    assert world.opened == []
+    assert world.faults == []
+
+
+def test_an_inspector_that_cannot_open_is_a_fault_and_no_tap() -> None:
+    world = World()
+
+    class Broken:
+        def open(self, method: bytes, target: bytes, fields: Fields) -> None:
+            raise RecursionError(method, target, fields)
+
+    factory = TapFactory(Broken(), world.emit, world.faults.append, lambda: 0.0)
+    assert factory.open(b"GET", b"/", {}) is None
+    assert world.faults == ["open"]
+
+
+@pytest.mark.parametrize("error", [ValueError("x"), RecursionError(), MemoryError(), KeyError(1)])
+@pytest.mark.parametrize("name", [name for name in STEPS if name != "aborted"])
+def test_a_fault_ends_this_inspection_and_closes_what_it_had_opened(
+    name: str, error: Exception
+) -> None:
+    inspection = Inspection([name], error)
+    world = World(inspection)
+    tap = world.tap()
+    run(tap, name)
+    assert world.faults == [STEPS[name][1]]
+    assert inspection.calls == [CALLS[name], ("aborted", Abort.FAULT, 7.5)]
+    assert world.told == ["aborted", "aborted 2"]
+    run(tap, *STEPS)
+    assert len(inspection.calls) == 2
+    assert len(world.faults) == 1
+    # The next exchange is inspected as ever.
+    world.inspection = Inspection()
+    run(world.tap(), "request_data")
+    assert world.told[2:] == ["request_data", "request_data 2"]
+
+
+def test_a_fault_in_the_end_is_one_fault() -> None:
+    inspection = Inspection(["aborted"])
+    world = World(inspection)
+    tap = world.tap()
+    run(tap, "aborted", "aborted", "response_end")
+    assert inspection.calls == [CALLS["aborted"]]
+    assert world.faults == ["abort"]
+    assert world.told == []
+
+
+def test_an_inspection_broken_twice_is_two_faults() -> None:
+    world = World(Inspection(["response_data", "aborted"]))
+    run(world.tap(), "response_data", "response_data")
+    assert world.faults == ["response", "abort"]
+    assert world.told == []
+
+
+def test_a_clock_that_breaks_is_a_fault_like_any_other() -> None:
+    faults: list[str] = []
+    world = World(Inspection())
+
+    def clock() -> float:
+        raise OSError("no time")
+
+    factory = TapFactory(world, world.emit, faults.append, clock)
+    tap = factory.open(b"GET", b"/", {})
+    assert tap is not None
+    tap.request_end()
+    assert faults == ["request", "abort"]
+
+
+def test_a_broken_sink_costs_its_events_and_nothing_else() -> None:
+    faults: list[str] = []
+    inspection = Inspection()
+    world = World(inspection)
+
+    def emit(event: Event) -> None:
+        raise TypeError(event)
+
+    factory = TapFactory(world, emit, faults.append, lambda: 7.5)
+    tap = factory.open(b"GET", b"/", {})
+    assert tap is not None
+    run(tap, "request_data", "response_end")
+    assert faults == ["sink"] * 4
+    assert inspection.calls == [CALLS["request_data"], CALLS["response_end"]]
+    factory.report(event("a fact of the data plane"))
+    assert faults == ["sink"] * 5
+
+
+def test_the_data_planes_own_facts_reach_the_sink() -> None:
+    world = World(enabled=False)
+    world.factory.report(event("a fact"))
+    assert world.told == ["a fact"]
+    assert world.faults == []
