@@ -59,8 +59,8 @@ test-all: lint $(VENV)/.test ## `test` and the long-running tests
 
 .PHONY: bench
 bench: $(VENV)/.run ## Side by side with nginx: CPU, latency, event streams (needs wrk, nginx, gcc)
-	$(BIN)/python bench/compare.py
-	$(BIN)/python bench/stream.py
+	$(BIN)/python -m bench.compare
+	$(BIN)/python -m bench.stream
 
 .PHONY: format
 format: $(VENV)/.test ## Format the code and mend what the linter can

@@ -18,6 +18,12 @@ Fields = Mapping[bytes, bytes]
 class Inspection(Protocol):
     """What a tap feeds: one HTTP exchange's inspection. ``now`` is monotonic seconds."""
 
+    def request(self, data: bytes, now: float) -> Sequence[Event]:
+        """Take the request's whole body and its end."""
+
+    def response(self, status: int, fields: Fields, data: bytes, now: float) -> Sequence[Event]:
+        """Take a whole response: its head, its body and its end."""
+
     def request_data(self, data: bytes, now: float) -> Sequence[Event]:
         """Take request body bytes."""
 
@@ -73,7 +79,7 @@ class TapFactory:
             return None
         if inspection is None:
             return None
-        return Tap(inspection, self.report, self._on_fault, self._clock)
+        return Tap(inspection, self._emit, self._on_fault, self._clock)
 
     def report(self, event: Event) -> None:
         """Hand one fact to the sink; a fault there is counted as stage ``sink``."""
@@ -86,19 +92,39 @@ class TapFactory:
 class Tap:
     """One HTTP exchange's copy of the traffic. Exactly one of its last two methods ends it."""
 
-    __slots__ = ("_clock", "_inspection", "_on_fault", "_report")
+    __slots__ = ("_clock", "_emit", "_inspection", "_on_fault")
 
     def __init__(
         self,
         inspection: Inspection,
-        report: Callable[[Event], None],
+        emit: Callable[[Event], None],
         on_fault: Callable[[str], None],
         clock: Callable[[], float],
     ) -> None:
         self._inspection: Inspection | None = inspection
-        self._report = report
+        self._emit = emit
         self._on_fault = on_fault
         self._clock = clock
+
+    def request(self, data: bytes) -> None:
+        """Look at a request body that was forwarded in one piece."""
+        if self._inspection is not None:
+            try:
+                events = self._inspection.request(data, self._clock())
+            except Exception:  # noqa: BLE001  # the seam
+                events = self._stop("request")
+            if events:
+                self._tell(events)
+
+    def response(self, status: int, fields: Fields, data: bytes) -> None:
+        """Look at a whole response that was forwarded in one piece; ends the exchange."""
+        if self._inspection is not None:
+            try:
+                events = self._inspection.response(status, fields, data, self._clock())
+            except Exception:  # noqa: BLE001  # the seam
+                events = self._stop("response")
+            self._inspection = None
+            self._tell(events)
 
     def request_data(self, data: bytes) -> None:
         """Look at request body bytes that were forwarded."""
@@ -162,7 +188,10 @@ class Tap:
 
     def _tell(self, events: Iterable[Event]) -> None:
         for event in events:
-            self._report(event)
+            try:
+                self._emit(event)
+            except Exception:  # noqa: BLE001  # the seam: no fault of a sink reaches traffic
+                self._on_fault("sink")
 
     def _stop(self, stage: str) -> Sequence[Event]:
         """Count a fault and end this exchange's inspection, closing the calls it had opened."""

@@ -27,6 +27,12 @@ class Inspection:
             raise self.error
         return [event(name), event(name + " 2")]
 
+    def request(self, data: bytes, now: float) -> Sequence[Event]:
+        return self._note("request", data, now)
+
+    def response(self, status: int, fields: Fields, data: bytes, now: float) -> Sequence[Event]:
+        return self._note("response", status, fields, data, now)
+
     def request_data(self, data: bytes, now: float) -> Sequence[Event]:
         return self._note("request_data", data, now)
 
@@ -81,14 +87,18 @@ class World:
 
 
 STEPS: dict[str, tuple[Callable[[Tap], None], str]] = {
+    "request": (lambda tap: tap.request(b"q"), "request"),
     "request_data": (lambda tap: tap.request_data(b"q"), "request"),
     "request_end": (lambda tap: tap.request_end(), "request"),
     "response_head": (lambda tap: tap.response_head(200, {}), "response"),
     "response_data": (lambda tap: tap.response_data(b"r"), "response"),
     "response_end": (lambda tap: tap.response_end(), "response"),
+    "response": (lambda tap: tap.response(200, {}, b"r"), "response"),
     "aborted": (lambda tap: tap.aborted(Abort.CLIENT_GONE), "abort"),
 }
 CALLS: dict[str, tuple[object, ...]] = {
+    "request": ("request", b"q", 7.5),
+    "response": ("response", 200, {}, b"r", 7.5),
     "request_data": ("request_data", b"q", 7.5),
     "request_end": ("request_end", 7.5),
     "response_head": ("response_head", 200, {}, 7.5),
@@ -101,6 +111,14 @@ CALLS: dict[str, tuple[object, ...]] = {
 def run(tap: Tap, *names: str) -> None:
     for name in names:
         STEPS[name][0](tap)
+
+
+def test_whole_messages_are_handed_on_at_once() -> None:
+    world = World(Inspection())
+    run(world.tap(), "request", "response")
+    assert world.inspection is not None
+    assert world.inspection.calls == [CALLS["request"], CALLS["response"]]
+    assert world.told == ["request", "request 2", "response", "response 2"]
 
 
 @pytest.mark.parametrize("end", ["response_end", "aborted"])
@@ -122,7 +140,7 @@ def test_an_inspection_may_have_nothing_to_tell() -> None:
     assert world.faults == []
 
 
-@pytest.mark.parametrize("end", ["response_end", "aborted"])
+@pytest.mark.parametrize("end", ["response", "response_end", "aborted"])
 def test_nothing_is_inspected_after_the_end(end: str) -> None:
     inspection = Inspection()
     world = World(inspection)

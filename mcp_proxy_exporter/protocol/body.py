@@ -66,7 +66,7 @@ def media_of(content_type: bytes) -> Media:
     return _MEDIA.get(essence, Media.OTHER)
 
 
-class JsonBody(msgspec.Struct, eq=False):
+class JsonBody(msgspec.Struct, eq=False, gc=False):
     """A body that holds one JSON text, known when it is whole.
 
     An undeclared one may hold anything. Unless it begins like an object or an array it is let
@@ -105,6 +105,16 @@ class JsonBody(msgspec.Struct, eq=False):
             self._begin(data)
         return ()
 
+    def is_text(self, data: bytes) -> bool:
+        """Tell whether these bytes, being the whole body, are its text as they stand."""
+        return (
+            self.declared
+            and self._coding is None
+            and self._held is None
+            and not self._stopped
+            and 0 < len(data) <= self._limit
+        )
+
     def finish(self) -> Text | None:
         """End the body: hand its text over."""
         text = self._held
@@ -133,7 +143,7 @@ class JsonBody(msgspec.Struct, eq=False):
         return (problem,) if self.declared else ()
 
 
-class EventStreamBody(msgspec.Struct, eq=False):
+class EventStreamBody(msgspec.Struct, eq=False, gc=False):
     """A body of server-sent events, each message known at its end."""
 
     _limit: int

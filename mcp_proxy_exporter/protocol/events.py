@@ -4,6 +4,8 @@ Knows what can be said about traffic; does not know who listens. Names in events
 names, log levels) are as they came from the wire: untrusted, unbounded, possibly holding lone
 surrogates. Whoever makes labels of them must guard them. Times are seconds of one monotonic clock
 that the caller owns; sizes are bytes of the JSON text, after content decoding and without framing.
+
+Records hold no cycles, so the garbage collector need not look at them (``gc=False``).
 """
 
 from enum import StrEnum
@@ -20,6 +22,9 @@ class Direction(StrEnum):
     TO_SERVER = "to_server"
     TO_CLIENT = "to_client"
 
+    # Enum hashes by a method in Python; these are dictionary keys several times per call.
+    __hash__ = str.__hash__
+
 
 class MessageKind(StrEnum):
     """What a JSON-RPC message is, by its members (JSON-RPC 2.0, sections 4 and 5)."""
@@ -28,8 +33,10 @@ class MessageKind(StrEnum):
     RESPONSE = "response"
     NOTIFICATION = "notification"
 
+    __hash__ = str.__hash__  # as above
 
-class Call(msgspec.Struct, eq=False, frozen=True):
+
+class Call(msgspec.Struct, eq=False, frozen=True, gc=False):
     """One JSON-RPC request of a client, from the moment its HTTP body was read whole.
 
     Compared by identity: `CallOpened` and `CallClosed` carry the same object.
@@ -41,13 +48,13 @@ class Call(msgspec.Struct, eq=False, frozen=True):
     opened_at: float
 
 
-class CallOpened(msgspec.Struct, frozen=True):
+class CallOpened(msgspec.Struct, frozen=True, gc=False):
     """A request is on its way. Followed by exactly one `CallClosed` with the same call."""
 
     call: Call
 
 
-class CallClosed(msgspec.Struct, frozen=True):
+class CallClosed(msgspec.Struct, frozen=True, gc=False):
     """A request ended."""
 
     call: Call
@@ -61,7 +68,7 @@ class CallClosed(msgspec.Struct, frozen=True):
     """``error.code``; None where the answer was no error or its code no integer."""
 
 
-class MessageSeen(msgspec.Struct, frozen=True):
+class MessageSeen(msgspec.Struct, frozen=True, gc=False):
     """One JSON-RPC message of either direction passed (every message, matched or not)."""
 
     direction: Direction
@@ -73,13 +80,13 @@ class MessageSeen(msgspec.Struct, frozen=True):
     """``params.level`` of ``notifications/message``."""
 
 
-class LateResponse(msgspec.Struct, frozen=True):
+class LateResponse(msgspec.Struct, frozen=True, gc=False):
     """A response for a request that had already ended."""
 
     method: str
 
 
-class Tool(msgspec.Struct, frozen=True):
+class Tool(msgspec.Struct, frozen=True, gc=False):
     """One tool as ``tools/list`` advertises it. The hints are the server's unverified claims."""
 
     name: str
@@ -89,26 +96,26 @@ class Tool(msgspec.Struct, frozen=True):
     open_world: bool | None = None
 
 
-class ToolsSeen(msgspec.Struct, frozen=True):
+class ToolsSeen(msgspec.Struct, frozen=True, gc=False):
     """One page of ``tools/list`` passed: these names are real."""
 
     tools: tuple[Tool, ...]
 
 
-class ToolsListed(msgspec.Struct, frozen=True):
+class ToolsListed(msgspec.Struct, frozen=True, gc=False):
     """A ``tools/list`` is complete, all its pages together: this is the inventory now."""
 
     tools: tuple[Tool, ...]
 
 
-class InspectionStopped(msgspec.Struct, frozen=True):
+class InspectionStopped(msgspec.Struct, frozen=True, gc=False):
     """Bytes were forwarded that could not be judged."""
 
     reason: str
     """too_large, invalid_json, content_encoding, content_type, stream_broken, header_mismatch."""
 
 
-class HttpExchangeClosed(msgspec.Struct, frozen=True):
+class HttpExchangeClosed(msgspec.Struct, frozen=True, gc=False):
     """One HTTP request and its answer are over, whatever their content."""
 
     method: str
@@ -125,17 +132,20 @@ class HttpExchangeClosed(msgspec.Struct, frozen=True):
     """Seconds of work in the proxy on the response's bytes."""
 
 
-class UpstreamConnected(msgspec.Struct, frozen=True):
+class UpstreamConnected(msgspec.Struct, frozen=True, gc=False):
     """A connection to the upstream is open (TCP or unix, and TLS)."""
 
     duration: float
 
 
-class UpstreamAnswered(msgspec.Struct, frozen=True):
-    """The upstream sent a final response head, of any status."""
+class UpstreamAnswered(msgspec.Struct, frozen=True, gc=False):
+    """The upstream sent a final response head, of any status.
+
+    Said again at most once a second while nothing fails: an event for each would tell no more.
+    """
 
 
-class UpstreamFailed(msgspec.Struct, frozen=True):
+class UpstreamFailed(msgspec.Struct, frozen=True, gc=False):
     """The upstream could not be reached or broke an exchange."""
 
     reason: str

@@ -4,6 +4,9 @@
 HTTP exchange and walks it: request body, response head, response body, end. Knows which bodies
 hold messages, and what it means for a call when nothing answers it; does not know sockets, clocks
 or metrics. Total on any input: it never raises on what comes from the wire.
+
+The objects of an exchange refer to each other in one direction only, so that the garbage collector
+need not know them (``gc=False``); structs are made in half the time of plain classes.
 """
 
 from collections.abc import Mapping, Sequence
@@ -96,7 +99,7 @@ class Inspector:
         )
 
 
-class ExchangeInspector(msgspec.Struct, eq=False):
+class ExchangeInspector(msgspec.Struct, eq=False, gc=False):
     """One HTTP exchange. `now` is in seconds of any one monotonic clock.
 
     `response_end` or `aborted` ends it: what is open is closed, what is held is freed, and calls
@@ -119,6 +122,24 @@ class ExchangeInspector(msgspec.Struct, eq=False):
     """A part of the response could not be read."""
     _garbled: bool = False
     """A part of the response was no JSON."""
+
+    def request(self, data: bytes, now: float) -> Sequence[Event]:
+        """Take the request's body whole: `request_data` and `request_end` in one, and cheaper."""
+        request = self._request
+        if request is None or not request.is_text(data):
+            return [*self.request_data(data, now), *self.request_end(now)]
+        self._request = None
+        return self._read_request(request, data, now)
+
+    def response(
+        self, status: int, fields: Mapping[bytes, bytes], data: bytes, now: float
+    ) -> Sequence[Event]:
+        """Take the response whole: `response_head`, `response_data`, `response_end` in one."""
+        head = self.response_head(status, fields, now)
+        body = self._response
+        if not isinstance(body, JsonBody) or not body.is_text(data):
+            return [*head, *self.response_data(data, now), *self.response_end(now)]
+        return self._end_response(self._read_response(data, now), now)
 
     def request_data(self, data: bytes, now: float) -> Sequence[Event]:  # noqa: ARG002
         """Take bytes of the request's body."""
@@ -186,6 +207,9 @@ class ExchangeInspector(msgspec.Struct, eq=False):
         response = self._response
         text = None if response is None else response.finish()
         events = () if text is None else self._read_response(text, now)
+        return self._end_response(events, now)
+
+    def _end_response(self, events: Sequence[Event], now: float) -> Sequence[Event]:
         tracker = self._tracker
         if tracker.open_calls:
             events = [*events, *tracker.close(self._unanswered, now)]

@@ -46,6 +46,9 @@ class Outcome(StrEnum):
     UNINSPECTED = "uninspected"
     """Forwarded but not judged: over the inspection limit, or an unknown encoding."""
 
+    # Enum hashes by a method in Python; these are dictionary keys several times per call.
+    __hash__ = str.__hash__
+
 
 class Abort(StrEnum):
     """Why an HTTP exchange ended before its response was complete: whose fault, in one word."""

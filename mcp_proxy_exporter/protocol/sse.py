@@ -34,7 +34,7 @@ class ServerSentEvent(msgspec.Struct, gc=False, frozen=True):
     """The ``data`` fields joined by line feeds; None if they exceeded the limit."""
 
 
-class EventStreamDecoder(msgspec.Struct, eq=False):
+class EventStreamDecoder(msgspec.Struct, eq=False, gc=False):
     """Turns the chunks of one ``text/event-stream`` body into events."""
 
     _max_data: int

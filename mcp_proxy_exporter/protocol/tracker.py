@@ -49,7 +49,7 @@ _UNSET: Final = msgspec.UNSET
 _NAMED: Final = frozenset({"tools/call", "prompts/get"})
 
 
-class OpenCall(msgspec.Struct):
+class OpenCall(msgspec.Struct, eq=False, gc=False):
     """A call, and what of its request decides how its end is read."""
 
     call: Call
@@ -63,7 +63,7 @@ class OpenCall(msgspec.Struct):
     """The next one with the same id, which only a broken client sends."""
 
 
-class ExchangeTracker(msgspec.Struct, eq=False):
+class ExchangeTracker(msgspec.Struct, eq=False, gc=False):
     """The calls of one exchange by the id that answers them."""
 
     catalog: Catalog

@@ -14,6 +14,7 @@ _CHUNK_SIZE = re.compile(
     # (section 7.1.1), but a bare CR, LF or NUL inside one is an attack on lenient parsers.
     rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\r\n\x00]*)?"
 )
+_STAND_IN = b"POST / HTTP/1.1\r\n"  # so that llhttp takes trailers for the fields of a head
 _WHOLE_CHUNK = re.compile(rb"([0-9A-Fa-f]{1,15})\r\n")
 _MAX_CHUNK_LINE = 4096  # longer than any sensible extension; nginx and HAProxy allow about as much
 _MAX_TRAILERS = 16_384  # a quarter of the default head limit: trailers are rare and short
@@ -131,7 +132,8 @@ class ChunkedReader:
         head = Head()
         parser = httptools.HttpRequestParser(NO_CALLBACKS)
         try:
-            read_fields(head, parser, b"POST / HTTP/1.1\r\n", self.trailers + b"\r\n", 0)
+            # Only the lines are wanted, not the fields in them.
+            read_fields(head, parser, _STAND_IN, self.trailers + b"\r\n", 0, max_fields=0)
         except ValueError as error:
             raise _Malformed("a trailer field is malformed") from error
         # RFC 9110 section 6.5.1: framing, routing and authentication must not arrive in trailers.

@@ -42,6 +42,8 @@ class Context:
     """Request heads that were parsed, and admitted, before."""
     clock: Callable[[], float]
     """Monotonic seconds."""
+    answered_at: float = float("-inf")
+    """When the upstream's last answer was reported; minus infinity after a failure."""
     closes_clients: bool
     """True where answers end their connections: no keep-alive is wanted, or the listener closed."""
     clients: "set[ClientConnection]" = field(default_factory=set)

@@ -124,6 +124,7 @@ class HttpExchange(Relay):
     def fail(self, error: UpstreamError) -> None:
         """Take note that the upstream could not be reached, broke the exchange or is too slow."""
         self._connecting = None
+        self._context.answered_at = float("-inf")
         self._context.taps.report(UpstreamFailed(reason=error.upstream_reason.value))
         self._fail(error)
         self._answer_failure()

@@ -39,8 +39,11 @@ _REQUEST_LINE_STAND_IN = b"POST / HTTP/1.1\r\n"
 _STATUS_LINE_STAND_IN = b"HTTP/1.1 200 OK\r\n"
 _BAD_STATUS_LINE = "its status line is malformed"
 NO_CALLBACKS = object()
-_MAX_KNOWN = 512  # at most about 4 KiB each with what was parsed: 2 MiB a side
-_MAX_KNOWN_SIZE = 2048  # heads of MCP's requests and answers have 200 to 800 bytes
+# Heads of MCP's requests and answers have 200 to 800 bytes and 4 to 20 fields. With what was parsed
+# of them they take 3 KiB each, and 12 KiB at most: 6 MiB a side where a client makes up new ones.
+_MAX_KNOWN = 512
+_MAX_KNOWN_SIZE = 2048
+_MAX_KNOWN_FIELDS = 32
 _MAX_LENGTH_DIGITS = 18  # below 2**63, where other parsers overflow
 
 
@@ -118,7 +121,7 @@ class KnownHeads(Generic[_AnyHead]):
 
     def add(self, raw: bytes, head: _AnyHead) -> None:
         """Remember a head, unless it is a long one."""
-        if len(raw) <= _MAX_KNOWN_SIZE:
+        if len(raw) <= _MAX_KNOWN_SIZE and len(head.lines) <= _MAX_KNOWN_FIELDS:
             if len(self._heads) >= _MAX_KNOWN:
                 self._heads.clear()
             self._heads[raw] = head
@@ -140,6 +143,7 @@ def parse_request_head(raw: bytes, max_fields: int) -> RequestHead:
             _REQUEST_LINE_STAND_IN,
             raw,
             line.end(),
+            max_fields,
         )
     except ValueError as error:
         raise Rejected(400, "header", "a header field or the framing is malformed") from error
@@ -171,6 +175,7 @@ def parse_response_head(raw: bytes, max_fields: int, request_method: bytes) -> R
             _STATUS_LINE_STAND_IN,
             raw,
             line.end(),
+            max_fields,
         )
     except ValueError as error:
         raise bad_response("a header field or the framing is malformed") from error
@@ -218,8 +223,11 @@ def read_fields(
     start_line: bytes,
     raw: bytes,
     start: int,
+    max_fields: int,
 ) -> None:
     """Let llhttp judge the field lines of ``raw[start:]``, then split them; raise ValueError.
+
+    With more than ``max_fields`` it stops at the lines: joining many repeated ones takes long.
 
     Once llhttp has accepted a head, every line in it is ``token ":" value CRLF`` with neither CR,
     LF nor NUL in the value and none is folded (RFC 9112 section 5.2), so a split at CRLF finds the
@@ -236,6 +244,8 @@ def read_fields(
         return
     lines = raw[start:-4].split(b"\r\n")
     head.lines = lines
+    if len(lines) > max_fields:
+        return
     head.fields = fields = {
         name.lower(): value.strip(b" \t")
         for name, _, value in [line.partition(b":") for line in lines]

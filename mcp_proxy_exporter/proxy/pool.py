@@ -109,15 +109,13 @@ class UpstreamPool:
                 connection.abort()
 
     async def close(self) -> None:
-        """Close everything, and wait until the sockets are."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        """Close what no exchange holds, all being over, and wait until the sockets are closed."""
         for connection in self._open:
             connection.abort()
         with suppress(TimeoutError):
             async with asyncio.timeout(_CLOSE_SECONDS):
-                while self._open:  # noqa: ASYNC110  # once in a process's life
+                # Attempts that their exchanges ended may still be ending, too.
+                while self._open or self._tasks:  # noqa: ASYNC110  # once in a process's life
                     await asyncio.sleep(_CLOSE_POLL)
 
     async def _connect(self, exchange: "HttpExchange") -> None:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _FIRST_FINAL_STATUS = 200
 _SWITCHING_PROTOCOLS = 101
+_ANSWER_INTERVAL = 1.0  # seconds: how exact the time of the last success needs to be
 
 
 class Relay(ABC):
@@ -45,6 +46,7 @@ class Relay(ABC):
         "_request_done",
         "_request_overhead",
         "_request_seen",
+        "_request_shown",
         "_request_told",
         "_response_done",
         "_response_overhead",
@@ -69,6 +71,7 @@ class Relay(ABC):
         self._out: list[bytes] = []
         self._request_seen: list[bytes] = []
         self._request_done = False
+        self._request_shown = False
         self._request_told = False
         self._request_overhead = 0.0
         self._sent_at = self._entered = now
@@ -133,14 +136,18 @@ class Relay(ABC):
 
     def _show_request(self) -> None:
         tap = self._tap
+        seen = self._request_seen
+        self._request_told = done = self._request_done
         if tap is not None:
-            for data in self._request_seen:
-                tap.request_data(data)
-        self._request_seen.clear()
-        if self._request_done:
-            self._request_told = True
-            if tap is not None:
-                tap.request_end()
+            if done and len(seen) == 1 and not self._request_shown:
+                tap.request(seen[0])  # mostly so: head and body come in one read
+            else:
+                for data in seen:
+                    tap.request_data(data)
+                if done:
+                    tap.request_end()
+        self._request_shown = True
+        seen.clear()
 
     # The response (wire.ResponseReceiver)
 
@@ -207,15 +214,22 @@ class Relay(ABC):
 
     def _show_response(self) -> None:
         tap = self._tap
+        seen = self._response_seen
         if self._answer is not None:
             head, self._answer = self._answer, None
-            self._context.taps.report(UpstreamAnswered())
+            context = self._context
+            if self._entered - context.answered_at > _ANSWER_INTERVAL:
+                context.answered_at = self._entered
+                context.taps.report(UpstreamAnswered())
+            if tap is not None and self._response_done and len(seen) == 1:
+                tap.response(head.status, head.fields, seen[0])  # mostly so: one read
+                return
             if tap is not None:
                 tap.response_head(head.status, head.fields)
         if tap is not None:
-            for data in self._response_seen:
+            for data in seen:
                 tap.response_data(data)
-        self._response_seen.clear()
+        seen.clear()
 
     # Back-pressure
 

@@ -109,27 +109,21 @@ class ProxyServer:
         self._remove_socket()
         context = self._context
         context.closes_clients = True
-        await self._wait_for_clients(grace, ClientConnection.drain)
-        for client in tuple(context.clients):
-            client.shut_down()
-        await self._wait_for_clients(_FAREWELL_SECONDS)
-        for client in tuple(context.clients):
-            client.abort()
+        await self._until_gone(ClientConnection.drain, grace)
+        await self._until_gone(ClientConnection.shut_down, _FAREWELL_SECONDS)
+        await self._until_gone(ClientConnection.abort, _FAREWELL_SECONDS)
         self._deadlines.stop()
         await context.pool.close()
 
-    async def _wait_for_clients(
-        self, seconds: float, ask: Callable[[ClientConnection], None] | None = None
-    ) -> None:
-        """Wait until all clients are gone, asking each again and again to go."""
+    async def _until_gone(self, ask: Callable[[ClientConnection], None], seconds: float) -> None:
+        """Ask all clients again and again to go, until they are gone or the time is over."""
         clients = self._context.clients
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 # Polled: it happens once in a process's life, and costs the exchanges nothing.
                 while clients:
                     for client in tuple(clients):
-                        if ask is not None:
-                            ask(client)
+                        ask(client)
                     await asyncio.sleep(_DRAIN_POLL)
 
     def connections(self) -> Mapping[tuple[str, str], int]:

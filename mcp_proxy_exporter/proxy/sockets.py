@@ -7,6 +7,7 @@ socket it is or what follows.
 import asyncio
 import select
 import socket
+import ssl
 import struct
 from collections.abc import Callable
 from contextlib import suppress
@@ -40,6 +41,22 @@ def reset(transport: asyncio.Transport) -> None:
         connection = transport.get_extra_info("socket")
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
     transport.abort()
+
+
+def is_proper_end(transport: asyncio.Transport) -> bool:
+    """Tell whether an end of the stream is one that the peer meant; over TLS it says so.
+
+    RFC 9112 section 9.8: a connection that ends without the closing alert was cut. asyncio reports
+    both alike; only the TLS object knows: after the alert it has nothing to read, without one it
+    asks for more.
+    """
+    tls = transport.get_extra_info("ssl_object")
+    if tls is None:
+        return True
+    try:
+        return not tls.read(1)
+    except ssl.SSLError as error:
+        return isinstance(error, ssl.SSLZeroReturnError)
 
 
 class HangUps:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, cast
 
 from mcp_proxy_exporter.proxy.context import BUFFER_HIGH_WATER
 from mcp_proxy_exporter.proxy.errors import UpstreamError, UpstreamReason
-from mcp_proxy_exporter.proxy.sockets import keep_alive
+from mcp_proxy_exporter.proxy.sockets import is_proper_end, keep_alive
 from mcp_proxy_exporter.proxy.wire import ResponseReader
 
 if TYPE_CHECKING:
@@ -82,13 +82,9 @@ class UpstreamConnection(asyncio.Protocol):
         exchange.flush_response(entered)
 
     def eof_received(self) -> None:
-        """End the exchange, completely where its answer has no other end.
-
-        Over TLS this is the peer's closing alert; without one the connection is just lost, and an
-        answer without a length with it (RFC 9112 section 9.8).
-        """
+        """End the exchange, completely where its answer has no other end."""
         exchange = self._exchange
-        if exchange is not None and self._reader.eof():
+        if exchange is not None and is_proper_end(self._transport) and self._reader.eof():
             exchange.flush_response(self._clock())
         else:
             self._lose()

@@ -103,7 +103,7 @@ class _Reader:
         ``new`` is where the bytes begin that were not judged yet.
         """
         buffer = self._buffer
-        if len(buffer) > self._max_head:
+        if len(buffer) >= self._max_head:
             if buffer.find(b"\r\n", 0, self._max_head) < 0:
                 # RFC 9112 section 3: a target longer than any that is served gets a 414.
                 raise self._refuse(414, "line_size", "the first line of the head is too long")
@@ -204,9 +204,7 @@ class RequestReader(_Reader):
     def _read_head(self, data: bytes) -> None:
         if (data[0] == _CR and not self._buffer) or self._buffer == b"\r":
             data = self._skip_empty_lines(data)
-            if not data:
-                return
-        parts = self._split_head(data)
+        parts = self._split_head(data) if data else None
         if parts is None:
             return
         raw, rest = parts
@@ -216,6 +214,11 @@ class RequestReader(_Reader):
             self._known.add(raw, head)
         self.busy = True
         length = head.length
+        if length and length == len(rest):  # mostly so: one message in one read
+            self._receiver.take_request(head)
+            self._receiver.take_body(rest)
+            self._receiver.take_end(b"")
+            return
         if length:
             self.in_body = True
             self._left = length
@@ -320,6 +323,12 @@ class ResponseReader(_Reader):
                 receiver.take_response(head)
                 continue
             length = head.length
+            if length and length == len(data):  # mostly so: one message in one read
+                receiver.take_response(head)
+                receiver.take_body(data)
+                receiver.take_end(b"")
+                self._receiver = None
+                return b""
             if length:
                 self.in_body = True
                 self._left = length

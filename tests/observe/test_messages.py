@@ -64,7 +64,8 @@ def test_only_notifications_are_notifications(kind: MessageKind) -> None:
 
 
 @pytest.mark.parametrize(
-    ("level", "label"), [*((level, level) for level in LOG_LEVELS), ("loud", OTHER), (None, OTHER)]
+    ("level", "label"),
+    [*((level, level) for level in sorted(LOG_LEVELS)), ("loud", OTHER), (None, OTHER)],
 )
 def test_log_messages_are_counted_by_level(level: str | None, label: str) -> None:
     metrics = make_metrics()

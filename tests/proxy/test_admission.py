@@ -4,7 +4,6 @@ import pytest
 
 from mcp_proxy_exporter.proxy.admission import HostRule, check_fields, resolve_target
 from mcp_proxy_exporter.proxy.errors import Rejected
-from mcp_proxy_exporter.proxy.headers import PROTECTED
 from mcp_proxy_exporter.proxy.heads import RequestHead, parse_request_head
 
 
@@ -122,7 +121,14 @@ def test_user_information_in_an_absolute_form_is_refused() -> None:
     assert refusal(head) == (400, "host_invalid")
 
 
-@pytest.mark.parametrize("name", sorted(PROTECTED))
+@pytest.mark.parametrize(
+    "name",
+    [
+        b"authorization", b"content-encoding", b"content-length", b"content-type", b"cookie",
+        b"host", b"last-event-id", b"mcp-method", b"mcp-name", b"mcp-protocol-version",
+        b"mcp-session-id", b"origin",
+    ],
+)  # fmt: skip
 def test_end_to_end_fields_cannot_be_nominated(name: bytes) -> None:
     # RFC 9110 section 7.6.1.
     head = request(b"Host: a", b"Connection: close, " + name.title())

@@ -9,6 +9,10 @@ from hypothesis import strategies as st
 from mcp_proxy_exporter.proxy.chunks import ChunkedReader
 
 
+def is_done(reader: ChunkedReader) -> bool:
+    return reader.done
+
+
 def decode(pieces: Iterable[bytes]) -> tuple[bytes, bytes, bytes]:
     """Return payload, trailers and what follows the body."""
     reader = ChunkedReader()
@@ -19,7 +23,7 @@ def decode(pieces: Iterable[bytes]) -> tuple[bytes, bytes, bytes]:
             continue
         found, rest = reader.feed(piece)
         payload += found
-        assert reader.done or not rest
+        assert not rest or is_done(reader)
     assert reader.done
     assert not reader.fault
     return payload, reader.trailers, rest
@@ -33,7 +37,7 @@ def feed_all(pieces: Iterable[bytes]) -> tuple[bytes, str, bool]:
         if not reader.done:
             found, rest = reader.feed(piece)
             payload += found
-            assert not rest or (reader.done and not reader.fault)
+            assert not rest or (is_done(reader) and not reader.fault)
     return payload, reader.fault, reader.done
 
 

@@ -8,8 +8,7 @@ import pytest
 from mcp_proxy_exporter.config import TimeoutSettings
 from mcp_proxy_exporter.protocol.events import HttpExchangeClosed, UpstreamFailed
 from mcp_proxy_exporter.protocol.outcome import Abort
-from mcp_proxy_exporter.proxy.deadlines import _interval
-from tests.proxy.conftest import ProxyFactory
+from mcp_proxy_exporter.proxy.deadlines import Deadlines, _interval
 from tests.support.deadlines import Clock, sweep
 from tests.support.messages import (
     CHUNKED,
@@ -22,9 +21,10 @@ from tests.support.messages import (
     post,
     post_chunked,
 )
-from tests.support.proxies import RunningProxy
+from tests.support.proxies import ProxyFactory, RunningProxy
 from tests.support.raw_client import RawClient
 from tests.support.scripted_upstream import CLOSE, Moment, ScriptedUpstream, UpstreamSide
+from tests.support.transports import hold_back, let_go
 from tests.support.waiting import until
 
 TIMEOUTS = TimeoutSettings()
@@ -62,7 +62,7 @@ async def test_client_that_never_sends_is_closed(
     for idle, limit in ((75.0, 75.0), (0.0, TIMEOUTS.client_head)):
         running = await proxy(upstream.url, clock=clock, timeouts=TimeoutSettings(client_idle=idle))
         async with RawClient.connecting(running.url) as client:
-            await until(lambda running=running: running.server._context.clients)
+            await until_connected(running)
             clock.now += limit - 1
             sweep(running)
             assert running.server.connections()["client", "idle"] == 1
@@ -80,7 +80,7 @@ async def test_slow_head_is_408_however_steadily_it_drips(
     async with RawClient.connecting(running.url) as client:
         for index in range(11):
             await client.send(GET[index : index + 1])
-            await until(lambda index=index: received(running) == index + 1)
+            await until_received(running, index + 1)
             clock.now += 1
             sweep(running)
         response = await client.read_response()
@@ -92,9 +92,17 @@ async def test_slow_head_is_408_however_steadily_it_drips(
     assert (closed.method, closed.status, closed.duration) == ("", 408, 11.0)
 
 
-def received(running: RunningProxy) -> int:
+async def until_connected(running: RunningProxy) -> None:
+    await until(lambda: running.server._context.clients)
+
+
+async def until_received(running: RunningProxy, size: int) -> None:
     (client,) = running.server._context.clients
-    return client._reader.pending
+    await until(lambda: client._reader.pending == size)
+
+
+async def until_uploaded(running: RunningProxy, size: int) -> None:
+    await until(lambda: len(running.exchanges[0].request_body) >= size)
 
 
 async def test_time_before_the_first_byte_does_not_count_for_the_head(
@@ -106,7 +114,7 @@ async def test_time_before_the_first_byte_does_not_count_for_the_head(
         await until(lambda: running.server._context.clients)
         clock.now += TIMEOUTS.client_idle - 1
         await client.send(GET[:5])
-        await until(lambda: received(running) == 5)
+        await until_received(running, 5)
         clock.now += TIMEOUTS.client_head - 1
         sweep(running)
         await client.send(GET[5:])
@@ -148,7 +156,7 @@ async def test_stalled_body_is_408_and_frees_the_upstream(
             sweep(running)
             seen = len(running.exchanges[0].request_body)
             await client.send(chunk(b"y"))
-            await until(lambda seen=seen: len(running.exchanges[0].request_body) > seen)
+            await until_uploaded(running, seen + 1)
         clock.now += TIMEOUTS.client_body + 1
         sweep(running)
         response = await client.read_response()
@@ -185,9 +193,9 @@ async def test_time_that_the_upstream_keeps_the_client_waiting_is_not_the_client
     running = await proxy(upstream.url, clock=clock)
 
     async def read_later(side: UpstreamSide) -> None:
-        side.writer.transport.pause_reading()
+        hold_back(side.writer)
         await gate.wait()
-        side.writer.transport.resume_reading()
+        let_go(side.writer)
 
     gate = asyncio.Event()
     upstream.answer(read_later, when=Moment.HEAD)
@@ -521,3 +529,13 @@ def test_looks_are_as_frequent_as_the_shortest_limit_asks(
     timeouts: TimeoutSettings, expected: float
 ) -> None:
     assert _interval(timeouts) == expected
+
+
+async def test_looking_that_never_began_can_be_ended(
+    proxy: ProxyFactory, upstream: ScriptedUpstream
+) -> None:
+    running = await proxy(upstream.url)
+    Deadlines(running.server._context).stop()
+    async with RawClient.connecting(running.url) as client:
+        await client.send(GET)
+        assert (await client.read_response()).status == 204

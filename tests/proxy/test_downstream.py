@@ -2,22 +2,23 @@
 
 import asyncio
 import socket
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from mcp_proxy_exporter.proxy.sockets import keep_alive
 from mcp_proxy_exporter.config import LimitSettings
 from mcp_proxy_exporter.protocol.events import HttpExchangeClosed
 from mcp_proxy_exporter.protocol.outcome import Abort
 from mcp_proxy_exporter.proxy.context import BUFFER_HIGH_WATER
 from mcp_proxy_exporter.proxy.downstream import ClientConnection
-from tests.proxy.conftest import ProxyFactory
-from tests.support.messages import GET, OK, UNTIL_CLOSE, answer, chunk, post, post_chunked
-from tests.support.proxies import RunningProxy
+from mcp_proxy_exporter.proxy.sockets import HangUps, keep_alive
+from tests.support.messages import GET, OK, UNTIL_CLOSE, answer, post, post_chunked
+from tests.support.proxies import ProxyFactory, RunningProxy
 from tests.support.raw_client import RawClient
+from tests.support.scripted_upstream import ScriptedUpstream, UpstreamSide
 from tests.support.waiting import until
-from tests.support.scripted_upstream import CLOSE, ScriptedUpstream, UpstreamSide
 
 WAIT_SECONDS = 5.0
 FOREIGN = b"GET /%d HTTP/1.1\r\nHost: evil.test\r\n\r\n"
@@ -315,6 +316,43 @@ async def test_client_that_resets_just_before_it_is_refused_leaves_cleanly(
     assert len(running.seen(HttpExchangeClosed)) == 1
 
 
+async def test_connection_that_is_closing_takes_what_comes_late(
+    proxy: ProxyFactory, upstream: ScriptedUpstream
+) -> None:
+    running = await proxy(upstream.url)
+    async with RawClient.connecting(running.url) as client:
+        await client.send(GET)
+        await client.read_response()
+        connection = only_client(running)
+        connection.abort()
+        connection.write(b"late")
+        connection.pause_reading()
+        connection.resume_reading()
+        connection.take_body(b"late")
+        connection.take_end(b"")
+        connection.finish_exchange(keep=False)
+        connection.truncate(visible=False)
+        assert connection._lingering_since is None
+        with suppress(ConnectionResetError):
+            await client.read_eof()
+    await until(lambda: not running.server._context.clients)
+    assert len(running.seen(HttpExchangeClosed)) == 1
+
+
+async def test_refused_client_is_not_read_again_once_it_has_read_its_answer(
+    proxy: ProxyFactory, upstream: ScriptedUpstream
+) -> None:
+    running = await proxy(upstream.url)
+    async with RawClient.connecting(running.url) as client:
+        await client.send(b"nonsense\r\n\r\n" + GET)
+        assert (await client.read_response()).status == 400
+        connection = only_client(running)
+        connection.pause_writing()
+        connection.resume_writing()
+        await client.read_eof()
+    assert upstream.connections == []
+
+
 async def test_each_connection_asks_tcp_to_find_vanished_peers(
     proxy: ProxyFactory, upstream: ScriptedUpstream
 ) -> None:
@@ -341,6 +379,28 @@ async def test_local_address_is_known_on_tcp_only(
             await client.send(GET)
             assert (await client.read_response()).status == 204
             assert only_client(running).local_host == expected
+
+
+async def test_hang_up_that_ends_another_watch_is_told_alone() -> None:
+    watch = HangUps()
+    told: list[int] = []
+    pairs = [socket.socketpair() for _ in range(2)]
+    ours = [pair[0].fileno() for pair in pairs]
+
+    def forget_both(descriptor: int) -> None:
+        told.append(descriptor)
+        for other in ours:
+            watch.forget(other)
+
+    for descriptor in ours:
+        watch.watch(descriptor, partial(forget_both, descriptor))
+    for _, theirs in pairs:
+        theirs.close()
+    await until(lambda: told)
+    await asyncio.sleep(0.05)
+    assert len(told) == 1
+    for mine, _ in pairs:
+        mine.close()
 
 
 def test_socket_whose_peer_is_gone_needs_no_options() -> None:

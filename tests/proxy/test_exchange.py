@@ -13,7 +13,6 @@ from mcp_proxy_exporter.protocol.events import (
 from mcp_proxy_exporter.protocol.outcome import Abort
 from mcp_proxy_exporter.proxy.downstream import ClientConnection
 from mcp_proxy_exporter.proxy.upstream import UpstreamConnection
-from tests.proxy.conftest import ProxyFactory
 from tests.support.messages import (
     CHUNKED,
     EVENTS,
@@ -26,9 +25,10 @@ from tests.support.messages import (
     post,
     post_chunked,
 )
-from tests.support.proxies import RecordedExchange
+from tests.support.proxies import ProxyFactory, RecordedExchange
 from tests.support.raw_client import RawClient
 from tests.support.scripted_upstream import CLOSE, Moment, ScriptedUpstream, UpstreamSide
+from tests.support.waiting import until
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -419,3 +419,44 @@ async def test_upload_that_comes_before_the_connection_is_open_is_sent_then(
         assert (await client.read_response()).body == b"ok"
     assert upstream.requests[0].body == body
     assert running.exchanges[0].request_body == body
+
+
+async def test_chunk_whose_size_comes_in_pieces_is_forwarded_whole(
+    proxy: ProxyFactory, upstream: ScriptedUpstream
+) -> None:
+    running = await proxy(upstream.url)
+    upstream.answer(OK)
+    async with RawClient.connecting(running.url) as client:
+        for piece in (post_chunked(), b"0", b"00a", b"\r", b"\n01234", b"56789\r\n0\r\n", b"\r\n"):
+            await client.send(piece)
+            await asyncio.sleep(0.005)
+        assert (await client.read_response()).body == b"ok"
+    assert upstream.requests[0].body == b"0123456789"
+
+
+async def test_client_that_reads_slowly_while_connecting_is_served(
+    proxy: ProxyFactory, upstream: ScriptedUpstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running = await proxy(upstream.url)
+    pool = running.server._context.pool
+    gate, open_connection = asyncio.Event(), pool._open_connection
+
+    async def open_late() -> object:
+        await gate.wait()
+        return await open_connection()
+
+    monkeypatch.setattr(pool, "_open_connection", open_late)
+    upstream.answer(OK)
+    async with RawClient.connecting(running.url) as client:
+        await client.send(post())
+        await until(lambda: pool._tasks)
+        (downstream,) = running.server._context.clients
+        downstream.pause_writing()
+        downstream.resume_writing()
+        downstream.pause_writing()
+        gate.set()
+        await upstream.wait_for_requests(1)
+        (connection,) = pool._open
+        assert connection._paused
+        downstream.resume_writing()
+        assert (await client.read_response()).body == b"ok"

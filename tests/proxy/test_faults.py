@@ -14,7 +14,6 @@ from mcp_proxy_exporter.protocol.events import (
     UpstreamFailed,
 )
 from mcp_proxy_exporter.protocol.outcome import Abort
-from tests.proxy.conftest import ProxyFactory
 from tests.support.messages import (
     CHUNKED,
     GET,
@@ -26,7 +25,7 @@ from tests.support.messages import (
     post,
     post_chunked,
 )
-from tests.support.proxies import RunningProxy
+from tests.support.proxies import ProxyFactory, RunningProxy
 from tests.support.raw_client import RawClient
 from tests.support.scripted_upstream import (
     CLOSE,
@@ -36,6 +35,7 @@ from tests.support.scripted_upstream import (
     ScriptedUpstream,
     UpstreamSide,
 )
+from tests.support.transports import hold_back
 
 SHORT_LENGTH = b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n"
 
@@ -505,7 +505,7 @@ async def test_answer_of_a_server_that_closes_without_reading_arrives(
     running = await proxy(upstream.url)
 
     async def refuse(side: UpstreamSide) -> None:
-        side.writer.transport.pause_reading()
+        hold_back(side.writer)
         await asyncio.sleep(0.02)
         side.writer.write(answer(b"no", b"Connection: close", status=b"413 Content Too Large"))
         side.writer.transport.abort()

@@ -3,8 +3,6 @@
 import pytest
 
 from mcp_proxy_exporter.proxy.headers import (
-    HOP_BY_HOP,
-    PROTECTED,
     forward_request,
     forward_response,
     is_reframed,
@@ -45,6 +43,14 @@ def answered(head: ResponseHead, *, chunked: bool = False, close: bool = False) 
     return raw[:-4].split(b"\r\n")
 
 
+HOP_BY_HOP = [
+    b"connection", b"keep-alive", b"proxy-connection", b"te", b"transfer-encoding", b"upgrade",
+]  # fmt: skip
+PROTECTED = [
+    b"authorization", b"content-encoding", b"content-length", b"content-type", b"cookie", b"host",
+    b"last-event-id", b"mcp-method", b"mcp-name", b"mcp-protocol-version", b"mcp-session-id",
+    b"origin",
+]  # fmt: skip
 PLAIN = [
     b"hOsT:a:80",
     b"X-Twice:  1 ",
@@ -71,7 +77,7 @@ def test_a_head_without_fields_passes() -> None:
     assert answered(response()) == [b"HTTP/1.1 200 OK"]
 
 
-@pytest.mark.parametrize("name", sorted(HOP_BY_HOP))
+@pytest.mark.parametrize("name", HOP_BY_HOP)
 def test_hop_by_hop_fields_are_removed(name: bytes) -> None:
     # RFC 9110 section 7.6.1, RFC 9112 section 6.1.
     value = b"chunked" if name == b"transfer-encoding" else b"x"
@@ -95,7 +101,7 @@ def test_nominated_fields_are_removed() -> None:
     assert answered(response(*lines))[1:] == [b"Host: a"]
 
 
-@pytest.mark.parametrize("name", sorted(PROTECTED))
+@pytest.mark.parametrize("name", PROTECTED)
 def test_a_response_cannot_have_protected_fields_removed(name: bytes) -> None:
     # Without its Content-Length the client could not tell where a body ends.
     lines = [b"Connection: X-One, " + name, b"X-One: 1", name + b": 5"]

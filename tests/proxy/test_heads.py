@@ -455,7 +455,12 @@ def test_known_heads_are_bounded_in_size_and_number() -> None:
     known.add(b"b" * 2049, head)
     assert known.get(b"a" * 2048) is head
     assert known.get(b"b" * 2049) is None
-    for number in range(511):
+    many = request(*[b"A: b"] * 33)
+    known.add(b"c", many)
+    assert known.get(b"c") is None
+    known.add(b"c", request(*[b"A: b"] * 32))
+    assert known.get(b"c") is not None
+    for number in range(510):
         known.add(b"%d" % number, head)
     assert known.get(b"a" * 2048) is head
     known.add(b"one too many", head)

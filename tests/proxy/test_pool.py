@@ -16,13 +16,12 @@ from mcp_proxy_exporter.protocol.events import (
     UpstreamFailed,
 )
 from mcp_proxy_exporter.protocol.outcome import Abort
-from tests.proxy.conftest import ProxyFactory
 from tests.support.deadlines import Clock, sweep
 from tests.support.messages import GET, OK, answer, post
-from tests.support.proxies import RunningProxy
+from tests.support.proxies import ProxyFactory, RunningProxy
 from tests.support.raw_client import RawClient
-from tests.support.waiting import until
 from tests.support.scripted_upstream import ScriptedUpstream
+from tests.support.waiting import until
 
 WAIT_SECONDS = 5.0
 Found = tuple[int, int, int, str, tuple[str, int]]
@@ -304,3 +303,15 @@ async def test_stopping_ends_attempts_and_connections(
 
 def any_paused(running: RunningProxy) -> bool:
     return any(client._paused for client in running.server._context.clients)
+
+
+async def test_stopping_ends_an_attempt_that_is_under_way(proxy: ProxyFactory) -> None:
+    with silent_listener() as port:
+        running = await proxy(f"http://127.0.0.1:{port}")
+        async with RawClient.connecting(running.url) as client:
+            await client.send(post())
+            await until(lambda: running.server._context.pool._tasks)
+            async with asyncio.timeout(2.0):
+                await running.stop()
+            assert (await client.read_response()).status == 503
+        assert not running.server._context.pool._tasks

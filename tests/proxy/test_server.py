@@ -10,7 +10,6 @@ import pytest
 from mcp_proxy_exporter.config import TimeoutSettings
 from mcp_proxy_exporter.protocol.events import HttpExchangeClosed
 from mcp_proxy_exporter.protocol.outcome import Abort
-from tests.proxy.conftest import ProxyFactory
 from tests.support.messages import (
     CHUNKED,
     EVENTS,
@@ -23,9 +22,10 @@ from tests.support.messages import (
     post,
     post_chunked,
 )
-from tests.support.proxies import RunningProxy, start_proxy
+from tests.support.proxies import ProxyFactory, RunningProxy, start_proxy
 from tests.support.raw_client import RawClient
 from tests.support.scripted_upstream import CLOSE, Moment, ScriptedUpstream, UpstreamSide
+from tests.support.transports import hold_back
 from tests.support.waiting import until
 
 WAIT_SECONDS = 5.0
@@ -337,7 +337,7 @@ async def test_client_that_never_reads_cannot_hold_up_the_stop(
 
     upstream.answer(flood)
     client = await RawClient.connect(running.url)
-    client.writer.transport.pause_reading()
+    hold_back(client.writer)
     await client.send(post())
     await until(lambda: any(c.write_paused for c in running.server._context.clients))
     async with asyncio.timeout(2.0):

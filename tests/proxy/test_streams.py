@@ -1,4 +1,4 @@
-"""Bytes under way: event by event, no faster than the slower side, and cut when the client leaves."""
+"""Bytes under way: event by event, as fast as the slower side, cut when the client leaves."""
 
 import asyncio
 import os
@@ -10,17 +10,18 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from mcp_proxy_exporter.protocol.events import HttpExchangeClosed
 from mcp_proxy_exporter.protocol.outcome import Abort
-from tests.proxy.conftest import ProxyFactory
-from tests.support.messages import CHUNKED, EVENTS, GET, LAST_CHUNK, chunk, post, post_chunked
-from tests.support.proxies import RunningProxy
+from tests.support.messages import EVENTS, GET, LAST_CHUNK, chunk, post, post_chunked
+from tests.support.proxies import ProxyFactory, RunningProxy
 from tests.support.raw_client import RawClient
 from tests.support.scripted_upstream import Moment, ScriptedUpstream, UpstreamSide
+from tests.support.transports import hold_back, let_go
 from tests.support.waiting import until
 
 MIB = 1024 * 1024
@@ -165,14 +166,14 @@ async def test_disconnect_of_a_client_that_must_wait_reaches_the_upstream(
     running = await proxy(upstream.url)
 
     async def never_read(side: UpstreamSide) -> None:
-        side.writer.transport.pause_reading()
+        hold_back(side.writer)
         await asyncio.Event().wait()
 
     upstream.answer_always(never_read, when=Moment.HEAD)
     for number in range(5):
         with connected(running) as peer:
             peer.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 999999999\r\n\r\n")
-            await until(lambda peer=peer: is_held_back(running) or send_some(peer))
+            await until(partial(fill_up, running, peer))
             left = time.perf_counter()
             if how == "reset":
                 peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -189,9 +190,9 @@ async def test_upload_goes_on_when_the_upstream_reads_again(
     gate = asyncio.Event()
 
     async def read_later(side: UpstreamSide) -> None:
-        side.writer.transport.pause_reading()
+        hold_back(side.writer)
         await gate.wait()
-        side.writer.transport.resume_reading()
+        let_go(side.writer)
 
     upstream.answer(read_later, when=Moment.HEAD)
     body = os.urandom(12 * MIB)
@@ -205,11 +206,12 @@ async def test_upload_goes_on_when_the_upstream_reads_again(
     assert running.exchanges[0].request_body == body
 
 
-def send_some(peer: socket.socket) -> bool:
-    """Send what goes out at once; never enough."""
-    with suppress(BlockingIOError):
-        peer.send(bytes(65_536))
-    return False
+def fill_up(running: RunningProxy, peer: socket.socket) -> bool:
+    """Send what goes out at once; True when that was enough."""
+    if not is_held_back(running):
+        with suppress(BlockingIOError):
+            peer.send(bytes(65_536))
+    return is_held_back(running)
 
 
 def is_held_back(running: RunningProxy) -> bool:
@@ -344,8 +346,16 @@ has_proc = pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="no 
 async def test_large_body_passes_a_slow_reader_in_flat_memory(
     proxy: ProxyFactory, direction: str, size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    flow = Flow(size, reads=True, pause=0.0005)
+    flow = Flow(size, reads=True, pause=0.001)
     running = await proxy(flow.url)
+    held_back: list[bool] = []
+
+    def is_over() -> bool:
+        held_back.extend(
+            client.write_paused or client._paused for client in running.server._context.clients
+        )
+        return bool(running.seen(HttpExchangeClosed))
+
     monkeypatch.setattr(running.server._context.taps, "_inspector", None)  # its record would grow
     serve = flow.serve_download if direction == "download" else flow.serve_upload
     fetch = flow.download if direction == "download" else flow.upload
@@ -353,12 +363,13 @@ async def test_large_body_passes_a_slow_reader_in_flat_memory(
     for thread in threads:
         thread.start()
     try:
-        rise = await watch_rise(flow, lambda: bool(running.seen(HttpExchangeClosed)))
+        rise = await watch_rise(flow, is_over)
     finally:
         for thread in threads:
             await asyncio.to_thread(thread.join, 5.0)
         flow.close()
     assert flow.sent == size
+    assert any(held_back)
     assert rise < MAX_RISE
 
 

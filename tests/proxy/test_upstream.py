@@ -8,8 +8,8 @@ from mcp_proxy_exporter.config import LimitSettings
 from mcp_proxy_exporter.protocol.events import HttpExchangeClosed, UpstreamFailed
 from mcp_proxy_exporter.proxy.upstream import UpstreamConnection
 from mcp_proxy_exporter.proxy.wire import ResponseReader
-from tests.proxy.conftest import ProxyFactory
 from tests.support.messages import CHUNKED, GET, LAST_CHUNK, OK, answer, chunk, post
+from tests.support.proxies import ProxyFactory
 from tests.support.raw_client import RawClient
 from tests.support.scripted_upstream import CLOSE, RESET, End, ScriptedUpstream, UpstreamSide
 
@@ -131,10 +131,10 @@ async def test_slow_client_pauses_the_connection_that_it_gets_next(
         (downstream,) = running.server._context.clients
         (connection,) = running.server._context.pool._open
         downstream.pause_writing()
-        assert connection._paused
+        paused = connection._paused
         gate.set()
         downstream.resume_writing()
-        assert not connection._paused
+        assert (paused, connection._paused) == (True, False)
         assert (await client.read_response()).body == b"ok"
 
 

@@ -47,6 +47,13 @@ class RecordedExchange:
             self.calls.append(call)
         return ()
 
+    def request(self, data: bytes, now: float) -> Sequence[Event]:
+        return [*self.request_data(data, now), *self.request_end(now)]
+
+    def response(self, status: int, fields: Fields, data: bytes, now: float) -> Sequence[Event]:
+        head = self.response_head(status, fields, now)
+        return [*head, *self.response_data(data, now), *self.response_end(now)]
+
     def request_data(self, data: bytes, now: float) -> Sequence[Event]:
         assert data
         assert now
