@@ -24,6 +24,19 @@ class _Malformed(Exception):
     """The sender broke the coding's grammar; never leaves this module."""
 
 
+def read_single_chunk(data: bytes, start: int) -> bytes | None:
+    """Return the payload if ``data[start:]`` is one chunk and the end of its body; else None.
+
+    The common case of an event stream that answers a call with one event.
+    """
+    size = _WHOLE_CHUNK.match(data, start)
+    if size is None:
+        return None
+    begin = size.end()
+    end = begin + int(size[1], 16)
+    return data[begin:end] if data[end:] == b"\r\n0\r\n\r\n" else None
+
+
 class ChunkedReader:
     """Decodes one chunked body (RFC 9112 section 7.1)."""
 

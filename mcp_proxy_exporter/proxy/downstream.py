@@ -84,6 +84,11 @@ class ClientConnection(asyncio.Protocol):
         reader = self._reader
         if not reader.pending:
             self._since = now  # the limit of a head counts from its first byte
+        known = reader.take_known(data) if self._context.host_rule is None else None
+        if known is not None:
+            self.exchange = exchange = HttpExchange(self._context, self, known[0], now)
+            exchange.send_known(known[1])
+            return
         self._feeding = True
         try:
             reader.feed(data)

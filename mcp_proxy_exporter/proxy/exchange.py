@@ -41,16 +41,15 @@ _METHODS = {name.encode(): name for name in ("POST", "GET", "DELETE", "OPTIONS",
 class HttpExchange(Relay):
     """One request of one client and what comes of it."""
 
-    __slots__ = ("_connecting", "_ended", "_failed_at", "_started", "_urgent")
+    _connecting: asyncio.Task[None] | None = None
+    _urgent = False
+    _ended = False
 
     def __init__(
         self, context: Context, client: "ClientConnection", head: RequestHead, now: float
     ) -> None:
         super().__init__(context, client, head, now)
         self._started = self._failed_at = now
-        self._connecting: asyncio.Task[None] | None = None
-        self._urgent = False
-        self._ended = False
 
     # The beginning
 
@@ -72,6 +71,28 @@ class HttpExchange(Relay):
             self._attach(connection)
         else:
             self._connecting = context.pool.connect(self)
+
+    def send_known(self, body: bytes) -> None:
+        """Begin with a request that came whole and whose head was admitted before."""
+        context = self._context
+        head = self._head
+        self._tap = tap = context.taps.open(head.method, head.target, head.fields)
+        self._request_done = self._request_shown = self._request_told = True
+        message = (head.forwarded or b"") + body
+        connection = context.pool.take(self._started)
+        if connection is None:
+            self._out.append(message)
+            self._connecting = context.pool.connect(self)
+        else:
+            self._attach(connection)
+            connection.write(message)
+        if tap is not None:
+            if body:
+                tap.request(body)
+            else:
+                tap.request_end()
+        self._sent_at = now = context.clock()
+        self._request_overhead = now - self._started
 
     def _admit(self, head: RequestHead) -> bytes:
         """Return the head for the upstream; raise `Rejected` where there is none."""

@@ -30,34 +30,24 @@ _ANSWER_INTERVAL = 1.0  # seconds: how exact the time of the last success needs 
 class Relay(ABC):
     """The bytes of one exchange: what waits to be written, and what waits to be shown."""
 
-    __slots__ = (
-        "_answer",
-        "_chunked",
-        "_client",
-        "_closing",
-        "_context",
-        "_delimited",
-        "_entered",
-        "_failure",
-        "_head",
-        "_long_lived",
-        "_out",
-        "_reply",
-        "_request_done",
-        "_request_overhead",
-        "_request_seen",
-        "_request_shown",
-        "_request_told",
-        "_response_done",
-        "_response_overhead",
-        "_response_seen",
-        "_reusable",
-        "_sent_at",
-        "_status",
-        "_tap",
-        "_unread",
-        "_upstream",
-    )
+    # Defaults of the class, not of each object: an exchange has many states and enters few.
+    _tap: "Tap | None" = None
+    _upstream: "UpstreamConnection | None" = None
+    _failure: ProxyError | None = None
+    _request_done = False
+    _request_shown = False
+    _request_told = False
+    _request_overhead = 0.0
+    _unread = 0
+    _answer: ResponseHead | None = None
+    _response_done = False
+    _response_overhead = 0.0
+    _status = 0
+    _chunked = False
+    _closing = False
+    _delimited = True
+    _reusable = False
+    _long_lived = False
 
     def __init__(
         self, context: Context, client: "ClientConnection", head: RequestHead, now: float
@@ -65,28 +55,11 @@ class Relay(ABC):
         self._context = context
         self._client = client
         self._head = head
-        self._tap: Tap | None = None
-        self._upstream: UpstreamConnection | None = None
-        self._failure: ProxyError | None = None
+        self._sent_at = self._entered = now
         self._out: list[bytes] = []
         self._request_seen: list[bytes] = []
-        self._request_done = False
-        self._request_shown = False
-        self._request_told = False
-        self._request_overhead = 0.0
-        self._sent_at = self._entered = now
-        self._unread = 0
-        self._answer: ResponseHead | None = None
         self._reply: list[bytes] = []
         self._response_seen: list[bytes] = []
-        self._response_done = False
-        self._response_overhead = 0.0
-        self._status = 0
-        self._chunked = False
-        self._closing = False
-        self._delimited = True
-        self._reusable = False
-        self._long_lived = False
 
     @abstractmethod
     def _finish(self) -> None:
@@ -188,6 +161,26 @@ class Relay(ABC):
         if self._chunked:
             self._reply.append(b"0\r\n%b\r\n" % trailers)
 
+    def relay_known(self, head: ResponseHead, payload: bytes, entered: float) -> None:
+        """Hand over an answer that came whole, show it to the tap and finish."""
+        self._entered = entered
+        self.take_response(head)
+        if self._chunked:
+            payload_written = b"%x\r\n%b\r\n0\r\n\r\n" % (len(payload), payload)
+        else:
+            payload_written = payload
+        reply = self._reply
+        reply.append(payload_written)
+        self._client.write(b"".join(reply))
+        reply.clear()
+        self._answer = None
+        self._response_done = True
+        self._note_answer()
+        tap = self._tap
+        if tap is not None:
+            tap.response(head.status, head.fields, payload)
+        self._finish()
+
     def flush_response(self, entered: float) -> None:
         """Hand over what one read of the upstream brought, then show it to the tap."""
         self._entered = entered
@@ -217,10 +210,7 @@ class Relay(ABC):
         seen = self._response_seen
         if self._answer is not None:
             head, self._answer = self._answer, None
-            context = self._context
-            if self._entered - context.answered_at > _ANSWER_INTERVAL:
-                context.answered_at = self._entered
-                context.taps.report(UpstreamAnswered())
+            self._note_answer()
             if tap is not None and self._response_done and len(seen) == 1:
                 tap.response(head.status, head.fields, seen[0])  # mostly so: one read
                 return
@@ -230,6 +220,12 @@ class Relay(ABC):
             for data in seen:
                 tap.response_data(data)
         seen.clear()
+
+    def _note_answer(self) -> None:
+        context = self._context
+        if self._entered - context.answered_at > _ANSWER_INTERVAL:
+            context.answered_at = self._entered
+            context.taps.report(UpstreamAnswered())
 
     # Back-pressure
 

@@ -74,6 +74,10 @@ class UpstreamConnection(asyncio.Protocol):
             return
         entered = self._clock()
         self._answered = True
+        known = self._reader.take_known(data)
+        if known is not None:
+            exchange.relay_known(*known, entered)
+            return
         try:
             self._reader.feed(data)
         except UpstreamError as error:

@@ -8,7 +8,7 @@ may pass (`headers`), who may ask (`admission`) or what a body means.
 from collections.abc import Callable
 from typing import Protocol
 
-from mcp_proxy_exporter.proxy.chunks import ChunkedReader
+from mcp_proxy_exporter.proxy.chunks import ChunkedReader, read_single_chunk
 from mcp_proxy_exporter.proxy.errors import Rejected
 from mcp_proxy_exporter.proxy.heads import (
     CHUNKED,
@@ -181,6 +181,21 @@ class RequestReader(_Reader):
         """Bytes of pipelined requests that wait."""
         return len(self._buffer)
 
+    def take_known(self, data: bytes) -> tuple[RequestHead, bytes] | None:
+        """Return head and body if ``data`` is all of a request whose head was admitted before.
+
+        The short way of almost every request; the long one is `feed`, which takes whatever this
+        declines.
+        """
+        if self.busy or self._buffer:
+            return None
+        end = data.find(b"\r\n\r\n") + 4
+        head = self._known.get(data[:end])
+        if head is None or head.forwarded is None or head.length != len(data) - end:
+            return None
+        self.busy = True
+        return head, data[end:]
+
     def feed(self, data: bytes) -> None:
         """Take bytes; raise `Rejected` if they are no HTTP."""
         if self.in_body:
@@ -278,6 +293,28 @@ class ResponseReader(_Reader):
         """Name the request whose answer comes next, and who takes it."""
         self._method = method
         self._receiver = receiver
+
+    def take_known(self, data: bytes) -> tuple[ResponseHead, bytes] | None:
+        """Return head and payload if ``data`` is all of an answer whose head was parsed before.
+
+        The short way of almost every answer; the long one is `feed`, which takes whatever this
+        declines.
+        """
+        if self.in_body or self._buffer or self._receiver is None or self._method == b"HEAD":
+            return None
+        end = data.find(b"\r\n\r\n") + 4
+        head = self._known.get(data[:end])
+        if head is None or head.status < 200:  # noqa: PLR2004  # RFC 9110 section 15.2: interim
+            return None
+        payload: bytes | None = data[end:]
+        if head.length == CHUNKED:
+            payload = read_single_chunk(data, end)
+        if not payload or (head.length >= 0 and head.length != len(payload)):
+            return None
+        if head.length == UNTIL_CLOSE:
+            return None
+        self._receiver = None
+        return head, payload
 
     def feed(self, data: bytes) -> None:
         """Take bytes; raise `UpstreamError` if they are no HTTP."""
