@@ -3,6 +3,7 @@
 Knows HTTP methods, statuses, connections and failures; does not know JSON-RPC.
 """
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping
 
 from mcp_proxy_exporter.observe.clock import Clock
@@ -65,9 +66,16 @@ class HttpMetrics:
             requests = self._code(method, event.status)
         requests.value += 1
         if not event.long_lived:
-            method.duration.observe(event.duration)
-        self._request_overhead.observe(event.request_overhead)
-        self._response_overhead.observe(event.response_overhead)
+            durations = method.duration
+            durations.counts[bisect_left(durations.bounds, event.duration)] += 1
+            durations.sum += event.duration
+        # Histogram.observe, written out: these are the most frequent ones.
+        overheads = self._request_overhead
+        overheads.counts[bisect_left(overheads.bounds, event.request_overhead)] += 1
+        overheads.sum += event.request_overhead
+        overheads = self._response_overhead
+        overheads.counts[bisect_left(overheads.bounds, event.response_overhead)] += 1
+        overheads.sum += event.response_overhead
 
     def connected(self, event: UpstreamConnected) -> None:
         """Count a connection that was opened. Whether anybody answers on it is still open."""

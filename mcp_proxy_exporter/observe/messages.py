@@ -40,7 +40,9 @@ class MessageMetrics:
 
     def seen(self, event: MessageSeen) -> None:
         """Count a message."""
-        self._sizes[event.direction, event.kind].observe(event.size)
+        sizes = self._sizes[event.direction, event.kind]
+        sizes.count += 1
+        sizes.sum += event.size
         if event.kind is _NOTIFICATION:
             self._count_notification(event)
 

@@ -86,7 +86,7 @@ class Summary:
 class Histogram:
     """One series of a classic histogram."""
 
-    __slots__ = ("_bounds", "_counts", "_family", "_les", "_template", "labels", "sum")
+    __slots__ = ("_family", "_les", "_template", "bounds", "counts", "labels", "sum")
 
     def __init__(
         self, family: Family, labels: tuple[str, ...], bounds: Sequence[float], les: Sequence[str]
@@ -94,9 +94,10 @@ class Histogram:
         """Take the bounds, ascending, and the same as texts, with ``+Inf`` at the end."""
         self._family = family
         self.labels = labels
-        self._bounds = bounds
+        self.bounds = bounds
         self._les = les
-        self._counts = [0] * len(les)
+        self.counts = [0] * len(les)
+        """Per bucket, not cumulative; one more than bounds, for ``+Inf``."""
         self.sum: float = 0
         name = family.name
         names = (*family.labels, "le")
@@ -108,19 +109,19 @@ class Histogram:
 
     def observe(self, value: float) -> None:
         """Count one value; a bound belongs to its own bucket (``le``)."""
-        self._counts[bisect_left(self._bounds, value)] += 1
+        self.counts[bisect_left(self.bounds, value)] += 1
         self.sum += value
 
     def lines(self) -> bytes:
         """Return the exposition lines."""
-        counts = tuple(accumulate(self._counts))
+        counts = tuple(accumulate(self.counts))
         return self._template % (*counts, counts[-1], number(self.sum))
 
     def samples(self) -> Iterator[Sample]:
         """Yield the samples as the client library knows them."""
         family = self._family
         labels = dict(zip(family.labels, self.labels, strict=True))
-        counts = tuple(accumulate(self._counts))
+        counts = tuple(accumulate(self.counts))
         for le, count in zip(self._les, counts, strict=True):
             yield Sample(f"{family.name}_bucket", {**labels, "le": le}, count)
         yield Sample(f"{family.name}_count", labels, counts[-1])

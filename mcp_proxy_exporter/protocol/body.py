@@ -105,16 +105,6 @@ class JsonBody(msgspec.Struct, eq=False, gc=False):
             self._begin(data)
         return ()
 
-    def is_text(self, data: bytes) -> bool:
-        """Tell whether these bytes, being the whole body, are its text as they stand."""
-        return (
-            self.declared
-            and self._coding is None
-            and self._held is None
-            and not self._stopped
-            and 0 < len(data) <= self._limit
-        )
-
     def finish(self) -> Text | None:
         """End the body: hand its text over."""
         text = self._held

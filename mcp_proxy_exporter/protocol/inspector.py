@@ -29,6 +29,7 @@ from mcp_proxy_exporter.protocol.jsonrpc import INVALID_JSON, Batch, Malformed, 
 from mcp_proxy_exporter.protocol.limits import Budget, Limits
 from mcp_proxy_exporter.protocol.outcome import Abort, Outcome
 from mcp_proxy_exporter.protocol.routing import contradicts, is_modern_field
+from mcp_proxy_exporter.protocol.sse import read_single_message
 from mcp_proxy_exporter.protocol.tracker import ExchangeTracker, OpenCall
 from mcp_proxy_exporter.protocol.verdict import FIRST_HTTP_ERROR
 
@@ -82,21 +83,10 @@ class Inspector:
             media = _OTHER if content_type is None else media_of(content_type)
             if media is _FORM:
                 return None
-            coding = fields.get(b"content-encoding")
-            request = open_json(self.limits, self.buffers, coding, media)
-        elif method == b"GET":
-            request = None
-        else:
-            return None
-        return ExchangeInspector(
-            self,
-            ExchangeTracker(self.catalog, self.calls),
-            request,
-            request is not None,
-            fields.get(b"mcp-method"),
-            fields.get(b"mcp-name"),
-            fields.get(b"mcp-protocol-version"),
-        )
+            return ExchangeInspector(self, ExchangeTracker(self.catalog, self.calls), fields, media)
+        if method == b"GET":
+            return ExchangeInspector(self, ExchangeTracker(self.catalog, self.calls), fields, None)
+        return None
 
 
 class ExchangeInspector(msgspec.Struct, eq=False, gc=False):
@@ -108,12 +98,14 @@ class ExchangeInspector(msgspec.Struct, eq=False, gc=False):
 
     _inspector: Inspector
     _tracker: ExchangeTracker
-    _request: JsonBody | None
-    """None after its end, and for a GET from the beginning."""
-    _posted: bool
-    _method_field: bytes | None
-    _name_field: bytes | None
-    _version_field: bytes | None
+    _fields: Mapping[bytes, bytes]
+    """Of the request."""
+    _media: Media | None
+    """Of the request; None for a GET, which has no body."""
+    _reading: bool = True
+    """The request's body is not whole yet."""
+    _request: JsonBody | None = None
+    """What of it is held, once it comes in pieces."""
     _response: JsonBody | EventStreamBody | None = None
     _status: int = 0
     _left: bool = False
@@ -125,42 +117,77 @@ class ExchangeInspector(msgspec.Struct, eq=False, gc=False):
 
     def request(self, data: bytes, now: float) -> Sequence[Event]:
         """Take the request's body whole: `request_data` and `request_end` in one, and cheaper."""
-        request = self._request
-        if request is None or not request.is_text(data):
+        if (
+            self._media is not _JSON
+            or not self._reading
+            or self._request is not None
+            or b"content-encoding" in self._fields
+            or not 0 < len(data) <= self._inspector.limits.max_message_bytes
+        ):
             return [*self.request_data(data, now), *self.request_end(now)]
-        self._request = None
-        return self._read_request(request, data, now)
+        self._reading = False
+        return self._read_request(data, now)
 
     def response(
         self, status: int, fields: Mapping[bytes, bytes], data: bytes, now: float
     ) -> Sequence[Event]:
         """Take the response whole: `response_head`, `response_data`, `response_end` in one."""
-        head = self.response_head(status, fields, now)
-        body = self._response
-        if not isinstance(body, JsonBody) or not body.is_text(data):
+        text = self._find_text(fields, data)
+        if text is None:
+            head = self.response_head(status, fields, now)
             return [*head, *self.response_data(data, now), *self.response_end(now)]
-        return self._end_response(self._read_response(data, now), now)
+        self._status = status
+        events = self._read_response(text, now)
+        if self._tracker.open_calls:
+            # Not answered: what that means depends on the kind of body.
+            self.response_head(status, fields, now)
+            if isinstance(self._response, EventStreamBody):
+                self._response.feed(data)
+        return self._end_response(events, now)
+
+    def _find_text(self, fields: Mapping[bytes, bytes], data: bytes) -> bytes | None:
+        """Return the one JSON text of a response that came whole, if it is there to be seen."""
+        content_type = fields.get(b"content-type")
+        if (
+            content_type is None
+            or self._left
+            or self._media is None
+            or b"content-encoding" in fields
+            or not 0 < len(data) <= self._inspector.limits.max_message_bytes
+        ):
+            return None
+        media = media_of(content_type)
+        if media is _JSON:
+            return data
+        return read_single_message(data) if media is _EVENT_STREAM else None
 
     def request_data(self, data: bytes, now: float) -> Sequence[Event]:  # noqa: ARG002
         """Take bytes of the request's body."""
-        request = self._request
-        if request is None:
+        if not self._reading or self._media is None:
             return ()
-        problems = request.feed(data)
+        problems = self._begin_request().feed(data)
         return [InspectionStopped(problem.reason) for problem in problems] if problems else ()
 
     def request_end(self, now: float) -> Sequence[Event]:
         """Take the end of the request's body: its calls are on their way."""
-        request = self._request
-        if request is None:
+        if not self._reading or self._media is None:
             return ()
+        text = self._begin_request().finish()
+        self._reading = False
         self._request = None
-        text = request.finish()
         if text is not None:
-            return self._read_request(request, text, now)
-        if not request.declared:
+            return self._read_request(text, now)
+        if self._media is not _JSON:
             self._leave()
         return ()
+
+    def _begin_request(self) -> JsonBody:
+        if self._request is None:
+            inspector = self._inspector
+            coding = self._fields.get(b"content-encoding")
+            media = self._media or _OTHER
+            self._request = open_json(inspector.limits, inspector.buffers, coding, media)
+        return self._request
 
     def response_head(
         self,
@@ -178,7 +205,7 @@ class ExchangeInspector(msgspec.Struct, eq=False, gc=False):
         inspector = self._inspector
         if media is _EVENT_STREAM:
             self._response = open_event_stream(inspector.limits, inspector.buffers, coding)
-        elif not self._posted:
+        elif self._media is None:
             self._leave()
         elif media is _JSON:
             self._response = open_json(inspector.limits, inspector.buffers, coding, media)
@@ -223,17 +250,17 @@ class ExchangeInspector(msgspec.Struct, eq=False, gc=False):
         self._leave()
         return events
 
-    def _read_request(self, request: JsonBody, text: Text, now: float) -> Sequence[Event]:
+    def _read_request(self, text: Text, now: float) -> Sequence[Event]:
         decoded = decode(text)
         if isinstance(decoded, Message):
             events = self._tracker.client_message(decoded, len(text), now)
-            method, name = self._method_field, self._name_field
+            method, name = self._fields.get(b"mcp-method"), self._fields.get(b"mcp-name")
             if (method is None and name is None) or not contradicts(decoded, method, name):
                 return events
             return [*events, InspectionStopped("header_mismatch")]
         if isinstance(decoded, Batch) and decoded.elements:
             return self._read_client_batch(decoded, now)
-        if isinstance(decoded, Malformed) and request.declared:
+        if isinstance(decoded, Malformed) and self._media is _JSON:
             return (InspectionStopped(decoded.reason),)
         self._leave()  # other JSON (OAuth client registration, a REST call), or no JSON at all
         return ()
@@ -291,7 +318,7 @@ class ExchangeInspector(msgspec.Struct, eq=False, gc=False):
         if isinstance(response, EventStreamBody):
             # MCP 2025-11-25 basic/transports: the client resumes by a GET. 2026-07-28 has no
             # resumption: "a broken response stream loses the in-flight request".
-            modern = opened.modern or is_modern_field(self._version_field)
+            modern = opened.modern or is_modern_field(self._fields.get(b"mcp-protocol-version"))
             if response.resumable and not modern:
                 return Outcome.ABANDONED
             if not self._garbled:
@@ -301,6 +328,7 @@ class ExchangeInspector(msgspec.Struct, eq=False, gc=False):
     def _leave(self) -> None:
         """Look at nothing more, and free what is held."""
         self._left = True
+        self._reading = False
         if self._request is not None:
             self._request.close()
             self._request = None

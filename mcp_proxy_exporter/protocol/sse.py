@@ -8,6 +8,7 @@ An event whose data exceed the limit is dropped up to its end and then reported 
 for its data; the stream goes on.
 """
 
+import re
 from collections.abc import Sequence
 from typing import Final
 
@@ -25,6 +26,12 @@ _CR: Final = 0x0D
 _LINE_ENDS: Final = (_LF, _CR)
 
 
+# The body of most answers to calls: one message event, its data in one line.
+_SINGLE_MESSAGE: Final = re.compile(
+    rb"(?:(?:event: ?message|id: ?[^\r\n\x00]*)(?:\r\n|\n))*data: ?([^\r\n]+)(?:\r\n\r\n|\n\n)"
+)
+
+
 class ServerSentEvent(msgspec.Struct, gc=False, frozen=True):
     """One dispatched event."""
 
@@ -32,6 +39,12 @@ class ServerSentEvent(msgspec.Struct, gc=False, frozen=True):
     """The last ``event`` field; empty where there was none, which means ``message``."""
     data: bytes | bytearray | None
     """The ``data`` fields joined by line feeds; None if they exceeded the limit."""
+
+
+def read_single_message(body: bytes) -> bytes | None:
+    """Return the data of a whole body that is one message event on one line; None if it is not."""
+    message = _SINGLE_MESSAGE.fullmatch(body)
+    return None if message is None else message[1]
 
 
 class EventStreamDecoder(msgspec.Struct, eq=False, gc=False):
