@@ -65,6 +65,7 @@ class Service:
             )
         )
         self._connections: dict[str, Connections] = {}
+        self._taps: list[TapFactory] = []
         self._proxies = {server.name: self._build(server) for server in settings.servers}
         self._admin = AdminServer(
             settings.admin.listen_address,
@@ -134,7 +135,9 @@ class Service:
             figures.handle,
             self.metrics.inspection_failed,
             _CLOCK,
+            later=_call_soon,
         )
+        self._taps.append(taps)
         figures.watch_connections(lambda: self._connections.get(server.name, {}))
         return ProxyServer(
             server,
@@ -145,6 +148,8 @@ class Service:
         )
 
     async def _render(self, accept: str) -> Page:
+        for taps in self._taps:
+            taps.drain()
         # Counted here, because the proxies change their connections while a thread would look.
         self._connections = {name: proxy.connections() for name, proxy in self._proxies.items()}
         exposition = choose(accept)
@@ -203,6 +208,10 @@ def tune_allocator() -> bool:
     if not hasattr(libc, "gnu_get_libc_version"):
         return False
     return all(libc.mallopt(option, value) for option, value in _MALLOC_OPTIONS)
+
+
+def _call_soon(step: Callable[[], None]) -> None:
+    asyncio.get_running_loop().call_soon(step)
 
 
 def _find_loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -247,3 +247,50 @@ def test_the_data_planes_own_facts_reach_the_sink() -> None:
     world.factory.report(event("a fact"))
     assert world.told == ["a fact"]
     assert world.faults == []
+
+
+def later(world: World) -> tuple[TapFactory, list[Callable[[], None]]]:
+    """Return a factory that looks when it is told to, and what it asked for."""
+    asked: list[Callable[[], None]] = []
+    return (
+        TapFactory(world, world.emit, world.faults.append, lambda: 7.5, later=asked.append),
+        asked,
+    )
+
+
+def test_what_was_seen_is_looked_at_later_and_in_order() -> None:
+    world = World(Inspection())
+    factory, asked = later(world)
+    tap = factory.open(b"POST", b"/mcp", {})
+    assert tap is not None
+    run(tap, "request")
+    factory.report(event("a fact"))
+    run(tap, "response", "response_end")
+    assert world.told == []
+    assert len(asked) == 1
+    asked[0]()
+    # The answer ended the exchange: what was queued after it is not looked at.
+    assert world.told == ["request", "request 2", "a fact", "response", "response 2"]
+    factory.report(event("another"))
+    assert len(asked) == 2
+    factory.drain()
+    asked[1]()
+    assert world.told[5:] == ["another"]
+
+
+def test_a_fault_later_ends_that_inspection_only() -> None:
+    broken, sound = Inspection(["request_end"]), Inspection()
+    world = World(broken)
+    factory, asked = later(world)
+    first = factory.open(b"POST", b"/mcp", {})
+    world.inspection = sound
+    second = factory.open(b"POST", b"/mcp", {})
+    assert first is not None
+    assert second is not None
+    run(first, "request_end", "response_data")
+    run(second, "request_end")
+    asked[0]()
+    assert broken.calls == [CALLS["request_end"], ("aborted", Abort.FAULT, 7.5)]
+    assert sound.calls == [CALLS["request_end"]]
+    assert world.faults == ["request"]
+    assert world.told == ["aborted", "aborted 2", "request_end", "request_end 2"]

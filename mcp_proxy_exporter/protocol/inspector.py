@@ -253,10 +253,10 @@ class ExchangeInspector(msgspec.Struct, eq=False, gc=False):
     def _read_request(self, text: Text, now: float) -> Sequence[Event]:
         decoded = decode(text)
         if isinstance(decoded, Message):
-            events = self._tracker.client_message(decoded, len(text), now)
             method, name = self._fields.get(b"mcp-method"), self._fields.get(b"mcp-name")
             if (method is None and name is None) or not contradicts(decoded, method, name):
-                return events
+                return self._tracker.client_message(decoded, len(text), now)
+            events = self._tracker.client_message(decoded, len(text), now)
             return [*events, InspectionStopped("header_mismatch")]
         if isinstance(decoded, Batch) and decoded.elements:
             return self._read_client_batch(decoded, now)

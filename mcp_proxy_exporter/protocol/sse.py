@@ -26,9 +26,11 @@ _CR: Final = 0x0D
 _LINE_ENDS: Final = (_LF, _CR)
 
 
-# The body of most answers to calls: one message event, its data in one line.
+# The body of most answers to calls: one message event, its data in one line. Data that begin with
+# a space are left to the decoder: of "data: " the space is no data.
 _SINGLE_MESSAGE: Final = re.compile(
-    rb"(?:(?:event: ?message|id: ?[^\r\n\x00]*)(?:\r\n|\n))*data: ?([^\r\n]+)(?:\r\n\r\n|\n\n)"
+    rb"(?:(?:event: ?message|id: ?[^\r\n\x00]*)(?:\r\n|\n))*"
+    rb"data: ?([^\r\n ][^\r\n]*)(?:\r\n\r\n|\n\n)"
 )
 
 

@@ -109,12 +109,15 @@ class ExchangeTracker(msgspec.Struct, eq=False, gc=False):
             if other is None or other not in self.open_calls:
                 return (seen, *self._late(key, other))
             key = other
-        opened = self._take(key)
+        opened = self.open_calls[key]
         outcome, result_size, code = judge(message, status, asked_for_task=opened.asked_for_task)
         call = opened.call
         closed = CallClosed(call, outcome, now, self.first_message_at, result_size, code)
         if call.method == "tools/list" and outcome is _SUCCESS:
-            return seen, closed, *self.catalog.add(opened.place, message.result)
+            listed = self.catalog.add(opened.place, message.result)
+            self._remove(key, opened)
+            return seen, closed, *listed
+        self._remove(key, opened)
         return seen, closed
 
     def close(self, outcome_of: Callable[[OpenCall], Outcome], now: float) -> Sequence[Event]:
@@ -138,21 +141,21 @@ class ExchangeTracker(msgspec.Struct, eq=False, gc=False):
             last = last.next
         last.next = opened
 
-    def _take(self, key: IdKey) -> OpenCall:
-        """Take out the call that a response with this id ends; of several, the oldest."""
-        opened = self.open_calls.pop(key)
-        if opened.next is not None:
+    def _remove(self, key: IdKey, opened: OpenCall) -> None:
+        """Remove a call that was answered; the next one with its id moves up."""
+        if opened.next is None:
+            del self.open_calls[key]
+        else:
             self.open_calls[key] = opened.next
         if self.answered is None:
             self.answered = {}
         self.answered[key] = opened.call.method
         self.slots.give(1)
-        return opened
 
     def _late(self, key: IdKey, other: IdKey) -> Sequence[LateResponse]:
         """Recognise a second response to a call."""
         answered = self.answered or {}
-        method = answered.get(key) or (None if other is None else answered.get(other))
+        method = answered.get(key, None if other is None else answered.get(other))
         return () if method is None else (LateResponse(method),)
 
 

@@ -42,8 +42,7 @@ class World:
         self.loop.close()
 
     def check(self, sequence: Sequence[Exchange]) -> None:
-        self.upstream.requests.clear()
-        self.upstream.heads.clear()
+        self.upstream.forget()
         self.proxy.exchanges.clear()
         self.proxy.events.clear()
         self.loop.run_until_complete(asyncio.wait_for(self._exchange(sequence), EXAMPLE_SECONDS))

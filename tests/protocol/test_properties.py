@@ -20,6 +20,8 @@ from mcp_proxy_exporter.protocol import (
 )
 from tests.support.inspection import Exchange, pieces, plain, single_bytes, walk
 
+from .test_whole_messages import walk_at_once, without_times
+
 IDS = st.sampled_from([0, 1, 1.0, "1", "", None, True, "\ud83d", 10**30])
 METHODS = st.sampled_from(["tools/call", "tools/list", "ping", "initialize", "x/\u00e9"])
 JUNK: st.SearchStrategy[Any] = st.sampled_from([None, True, 5, "text", [], {}, [{}], {"a": 1}])
@@ -129,6 +131,13 @@ def test_the_events_do_not_depend_on_how_the_bytes_are_cut(
     expected = plain(walk(exchange))
     assert plain(walk(exchange, cut=pieces(*cuts))) == expected
     assert plain(walk(exchange, cut=single_bytes)) == expected
+
+
+@settings(max_examples=500)
+@given(exchanges().filter(lambda exchange: exchange.status and exchange.end == "end"))
+def test_messages_in_one_piece_say_what_their_pieces_say(exchange: Exchange) -> None:
+    limited = Inspector(Limits(max_message_bytes=300))
+    assert without_times(walk_at_once(exchange)) == without_times(walk(exchange, inspector=limited))
 
 
 @settings(max_examples=150)

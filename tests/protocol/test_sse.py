@@ -7,7 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcp_proxy_exporter.protocol.sse import MAX_FIELD, EventStreamDecoder, ServerSentEvent
+from mcp_proxy_exporter.protocol.sse import (
+    MAX_FIELD,
+    EventStreamDecoder,
+    ServerSentEvent,
+    read_single_message,
+)
 
 Events = list[tuple[bytes, bytes | None]]
 
@@ -228,3 +233,42 @@ def test_a_line_that_trickles_in_is_copied_once() -> None:
         decoder.feed(b"x" * 100)
     [event] = decoder.feed(b"\n\n")
     assert event.data == b"x" * 2_000_000
+
+
+@pytest.mark.parametrize("stream", [stream for stream, _ in FIXTURES])
+def test_a_single_message_is_what_the_decoder_finds(stream: bytes) -> None:
+    message = read_single_message(stream)
+    if message is not None:
+        [(type_, data)] = decode([stream])
+        assert type_ in {b"", b"message"}
+        assert data == message
+
+
+@pytest.mark.parametrize(
+    "stream",
+    [
+        b"data: " + MESSAGE + b"\n\n",
+        b"data:" + MESSAGE + b"\r\n\r\n",
+        b"event: message\nid: 1\ndata: " + MESSAGE + b"\n\n",
+    ],
+)
+def test_the_usual_answer_is_recognised(stream: bytes) -> None:
+    assert read_single_message(stream) == MESSAGE
+
+
+@pytest.mark.parametrize(
+    "stream",
+    [
+        b"id: 1\ndata: \n\n",
+        b"data:\n\n",
+        b"data:  x\n\n",
+        b"event: ping\ndata: {}\n\n",
+        b"data: {}\n\ndata: {}\n\n",
+        b"data: {}\ndata: {}\n\n",
+        b"data: {}\n",
+        b"id: \0\ndata: {}\n\n",
+        b"",
+    ],
+)
+def test_anything_else_is_left_to_the_decoder(stream: bytes) -> None:
+    assert read_single_message(stream) is None

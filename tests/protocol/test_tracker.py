@@ -18,6 +18,7 @@ from mcp_proxy_exporter.protocol import (
     ToolsListed,
     ToolsSeen,
 )
+from mcp_proxy_exporter.protocol import tracker as module
 from mcp_proxy_exporter.protocol.catalog import Catalog
 from mcp_proxy_exporter.protocol.jsonrpc import MAX_TEXT, Id, Message, Meta, Params, TaskParams
 from mcp_proxy_exporter.protocol.limits import Budget
@@ -141,6 +142,23 @@ def test_a_second_response_is_late() -> None:
     events = calls.server_message(response("a"), 7, 200, 3.0)
     seen = MessageSeen(Direction.TO_CLIENT, MessageKind.RESPONSE, None, 7)
     assert events == (seen, LateResponse("tools/list"))
+
+
+def test_a_fault_while_judging_leaves_the_call_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError
+
+    slots = Budget(100)
+    calls = tracker(slots)
+    calls.client_message(request(1, "tools/list"), 1, 1.0)
+    for target, name in ((module, "judge"), (module, "CallClosed"), (Catalog, "add")):
+        with monkeypatch.context() as patched:
+            patched.setattr(target, name, fail)
+            with pytest.raises(RuntimeError):
+                calls.server_message(response(1), 1, 200, 2.0)
+    assert slots.used == 1
+    assert len(calls.close(lambda _: Outcome.UNINSPECTED, 3.0)) == 1
+    assert slots.used == 0
 
 
 def test_a_response_that_nobody_waits_for_is_only_seen() -> None:

@@ -18,9 +18,8 @@ from tests.support.messages import GET, OK, UNTIL_CLOSE, answer, post, post_chun
 from tests.support.proxies import ProxyFactory, RunningProxy
 from tests.support.raw_client import RawClient
 from tests.support.scripted_upstream import ScriptedUpstream, UpstreamSide
-from tests.support.waiting import until
+from tests.support.waiting import WAIT_SECONDS, until
 
-WAIT_SECONDS = 5.0
 FOREIGN = b"GET /%d HTTP/1.1\r\nHost: evil.test\r\n\r\n"
 
 

@@ -346,7 +346,13 @@ async def test_refused_upstream_is_502_and_recovers(proxy: ProxyFactory) -> None
 
 
 @pytest.mark.parametrize("host", ["no-such-name.invalid", "a" * 64 + ".invalid"])
-async def test_unknown_name_is_502(proxy: ProxyFactory, host: str) -> None:
+async def test_unknown_name_is_502(
+    proxy: ProxyFactory, host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def find_nothing(_: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr("mcp_proxy_exporter.proxy.pool._look_up", find_nothing)
     running = await proxy(f"http://{host}:3001")
     async with RawClient.connecting(running.url) as client:
         await client.send(post())

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,8 +24,7 @@ from tests.support.raw_client import RawClient
 from tests.support.scripted_upstream import ScriptedUpstream
 from tests.support.waiting import until
 
-WAIT_SECONDS = 5.0
-Found = tuple[int, int, int, str, tuple[str, int]]
+Found = tuple[int, int, int, str, tuple[Any, ...]]
 
 
 @contextmanager
@@ -58,13 +58,13 @@ async def listening_on(host: str, port: int = 0) -> AsyncIterator[tuple[Scripted
 def resolve_to(monkeypatch: pytest.MonkeyPatch, *addresses: tuple[str, int]) -> None:
     """Let every name stand for these addresses."""
 
-    async def getaddrinfo(*_: object, **__: object) -> list[Found]:
+    async def look_up(_: object) -> list[Found]:
         return [
-            (socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", address)
-            for address in addresses
+            socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)[0]
+            for host, port in addresses
         ]
 
-    monkeypatch.setattr("mcp_proxy_exporter.proxy.pool._look_up", getaddrinfo)
+    monkeypatch.setattr("mcp_proxy_exporter.proxy.pool._look_up", look_up)
 
 
 async def exchange(running: RunningProxy) -> int:
@@ -151,22 +151,25 @@ async def test_address_that_refuses_leaves_it_to_the_next(
     assert len(running.seen(UpstreamConnected)) == 1
 
 
-async def test_localhost_is_found_whichever_family_listens(proxy: ProxyFactory) -> None:
-    for host in ("127.0.0.1", "::1"):
-        try:
-            async with listening_on(host) as (upstream, port):
-                running = await proxy(f"http://localhost:{port}")
-                if host not in await addresses_of("localhost"):
-                    continue
-                assert await exchange(running) == 204
-                assert len(upstream.requests) == 1
-        except OSError:
-            pytest.skip("no IPv6 here")
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+@pytest.mark.parametrize("order", [("127.0.0.1", "::1"), ("::1", "127.0.0.1")])
+async def test_localhost_is_found_whichever_family_listens(
+    proxy: ProxyFactory, monkeypatch: pytest.MonkeyPatch, host: str, order: tuple[str, str]
+) -> None:
+    if not socket.has_ipv6:
+        pytest.skip("no IPv6 here")
+    async with listening_on(host) as (upstream, port):
+        running = await proxy(f"http://localhost:{port}")
+        resolve_to(monkeypatch, *((address, port) for address in order))
+        assert await exchange(running) == 204
+        assert len(upstream.requests) == 1
 
 
-async def addresses_of(name: str) -> set[str]:
-    found = await asyncio.get_running_loop().getaddrinfo(name, None)
-    return {str(entry[4][0]) for entry in found}
+async def test_localhost_is_looked_up_by_the_system(
+    proxy: ProxyFactory, upstream: ScriptedUpstream
+) -> None:
+    running = await proxy(upstream.url.replace("127.0.0.1", "localhost"))
+    assert await exchange(running) == 204
 
 
 async def test_name_without_an_address_is_a_failure(

@@ -26,9 +26,7 @@ from tests.support.proxies import ProxyFactory, RunningProxy, start_proxy
 from tests.support.raw_client import RawClient
 from tests.support.scripted_upstream import CLOSE, Moment, ScriptedUpstream, UpstreamSide
 from tests.support.transports import hold_back
-from tests.support.waiting import until
-
-WAIT_SECONDS = 5.0
+from tests.support.waiting import WAIT_SECONDS, until
 
 
 def gauges(running: RunningProxy) -> tuple[int, int, int, int]:

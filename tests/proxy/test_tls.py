@@ -37,8 +37,6 @@ from tests.support.scripted_upstream import (
 )
 from tests.support.waiting import until
 
-WAIT_SECONDS = 5.0
-
 
 @pytest.fixture(scope="module")
 def authority() -> trustme.CA:

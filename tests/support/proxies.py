@@ -22,7 +22,7 @@ from mcp_proxy_exporter.protocol.outcome import Abort
 from mcp_proxy_exporter.proxy.server import ProxyServer
 from mcp_proxy_exporter.tap import Fields, TapFactory
 
-WAIT_SECONDS = 5.0
+WAIT_SECONDS = 20.0
 
 EventType = TypeVar("EventType")
 

@@ -25,7 +25,7 @@ from urllib.parse import urlsplit
 
 from tests.support.raw_http import RawHead, decode_chunked, read_chunked
 
-WAIT_SECONDS = 5.0
+WAIT_SECONDS = 20.0
 """No wait of a test lasts longer: what has not come by then never comes."""
 _STREAM_LIMIT = 1 << 24  # asyncio's own default would end heads of 64 KiB
 

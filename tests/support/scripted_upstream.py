@@ -30,7 +30,7 @@ from typing import Any, Self
 
 from tests.support.raw_http import RawHead, decode_chunked, read_chunked
 
-WAIT_SECONDS = 5.0
+WAIT_SECONDS = 20.0
 NO_CONTENT = b"HTTP/1.1 204 No Content\r\n\r\n"
 _STREAM_LIMIT = 1 << 24
 
@@ -199,6 +199,12 @@ class ScriptedUpstream:
     def answer_always(self, *steps: Step, when: Moment = Moment.WHOLE) -> None:
         """Set the script of every request that has none of its own."""
         self.default = Script(steps=steps, when=when)
+
+    def forget(self) -> None:
+        """Drop the records of requests and the scripts that were not used."""
+        self.requests.clear()
+        self.heads.clear()
+        self._scripts.clear()
 
     async def wait_for_requests(self, count: int) -> None:
         """Wait until so many whole requests have come in all."""

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable
 
-WAIT_SECONDS = 5.0
+WAIT_SECONDS = 20.0
 _LOOK_SECONDS = 0.002
 
 
