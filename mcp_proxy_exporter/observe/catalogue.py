@@ -218,7 +218,8 @@ _HTTP = (
         unit="seconds",
         labels=("server",),
         bound="S",
-        help="Unix time of the upstream's last answer of any status; 0 before the first.",
+        help="Unix time of the upstream's last answer of any status, at most a second old while "
+        "answers come; 0 before the first.",
     ),
     Family(
         name="mcp_upstream_failures_total",
@@ -246,8 +247,8 @@ _EXPORTER = (
         labels=("server", "phase"),
         bound="S*2",
         buckets=OVERHEAD_BUCKETS,
-        help="Time that the proxy itself worked on one exchange's request and response, "
-        "measured directly.",
+        help="Time that the proxy held one exchange's request and response bytes, measured "
+        "directly; inspection comes after they have passed on.",
     ),
     Family(
         name="mcp_proxy_uninspected_messages_total",
