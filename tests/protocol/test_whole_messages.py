@@ -20,6 +20,14 @@ EXCHANGES = {
     "event stream": Exchange(
         request=CALL, response_fields=EVENTS, response=b"data: " + RESULT + b"\n\n"
     ),
+    "an event for somebody else": Exchange(
+        request=CALL,
+        response_fields=EVENTS,
+        response=b"id: 1\ndata: " + RESULT.replace(b"1", b"2") + b"\n\n",
+    ),
+    "an event without data": Exchange(
+        request=CALL, response_fields=EVENTS, response=b"id: 1\ndata: \n\n"
+    ),
     "html": Exchange(
         request=CALL, response_fields={b"content-type": b"text/html"}, response=b"<p>"
     ),
