@@ -35,7 +35,6 @@ REQUESTS = (
     b"HEAD / HTTP/1.1\r\nHost: a\r\n\r\n",
     b"GET / HTTP/1.0\r\n\r\n",
     post(b"{}"),
-    post(bytes(300_000)),
     post(b"{}", b"Connection: close"),
     post(b"{}", version=b"1.0"),
     post(b"{}", b"Expect: 100-continue"),
@@ -48,6 +47,8 @@ REQUESTS = (
     b"nonsense\r\n\r\n",
     b"CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n",
 )
+LARGE = post(bytes(300_000))
+"""Comes first only: an end behind so much that waits for another answer cannot even be sent."""
 
 
 async def never() -> None:
@@ -106,16 +107,14 @@ async def test_every_exchange_ends_once_whatever_either_side_does(
     assert not running.server._context.hang_ups._watched
 
 
-async def converse(
-    running: RunningProxy, places: asyncio.Semaphore, chance: random.Random
-) -> None:
+async def converse(running: RunningProxy, places: asyncio.Semaphore, chance: random.Random) -> None:
     """Send something in pieces, read or do not, and leave in one way or another."""
     async with places:
         client = await RawClient.connect(running.url)
         with suppress(OSError, RuntimeError):  # the latter is uvloop's word for a closed socket
             async with asyncio.timeout(PATIENCE):
-                for _ in range(chance.randint(1, 3)):
-                    request = chance.choice(REQUESTS)
+                for number in range(chance.randint(1, 3)):
+                    request = chance.choice(REQUESTS if number else (*REQUESTS, LARGE, LARGE))
                     cut = chance.randint(1, len(request))
                     await client.send(request[:cut])
                     await asyncio.sleep(chance.choice((0, 0, 0.003)))

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcp_proxy_exporter.proxy.chunks import ChunkedReader
+from mcp_proxy_exporter.proxy.chunks import ChunkedReader, read_single_chunk
 
 
 def is_done(reader: ChunkedReader) -> bool:
@@ -225,3 +225,36 @@ def test_arbitrary_bytes_are_decoded_or_refused_alike_in_any_cut(
     pieces = [wire[a:b] for a, b in zip([0, *cuts], [*cuts, len(wire)], strict=True)]
 
     assert feed_all([wire]) == feed_all(pieces)
+
+
+# One chunk that is the whole body
+
+
+def test_one_chunk_and_the_end_of_its_body_are_read_at_once() -> None:
+    assert read_single_chunk(b"5\r\nhello\r\n0\r\n\r\n", 0) == b"hello"
+    assert read_single_chunk(b"head00A\r\n0\r\n\r\n01234\r\n0\r\n\r\n", 4) == b"0\r\n\r\n01234"
+
+
+@pytest.mark.parametrize(
+    "wire",
+    [
+        b"", b"5", b"5\r\nhello\r\n", b"5\r\nhello\r\n0\r\n", b"5\r\nhello\r\n0\r\n\r\nX",
+        b"5\r\nhello\r\n0\r\nX: y\r\n\r\n", b"5;a\r\nhello\r\n0\r\n\r\n", b"5 \r\nhello\r\n0\r\n\r\n",
+        b"5\r\nhello\r\n00\r\n\r\n", b"5\r\nhello\r\n1\r\n!\r\n0\r\n\r\n", b"z\r\n0\r\n\r\n",
+        b"6\r\nhello\r\n0\r\n\r\n", b"4\r\nhello\r\n0\r\n\r\n", b"fffffffffffffff\r\n0\r\n\r\n",
+        b"0\r\n\r\n", b" 5\r\nhello\r\n0\r\n\r\n", b"+5\r\nhello\r\n0\r\n\r\n",
+    ],
+)  # fmt: skip
+def test_anything_else_is_left_to_the_long_way(wire: bytes) -> None:
+    assert read_single_chunk(wire, 0) is None
+
+
+@given(
+    st.one_of(
+        st.lists(st.sampled_from(ATOMS), min_size=1).map(b"".join),
+        st.builds(lambda payload: b"%x\r\n%b\r\n0\r\n\r\n" % (len(payload), payload), st.binary()),
+    )
+)
+def test_what_is_read_at_once_is_what_the_long_way_reads(wire: bytes) -> None:
+    payload = read_single_chunk(wire, 0)
+    assert payload is None or decode([wire]) == (payload, b"", b"")

@@ -7,7 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mcp_proxy_exporter.proxy.errors import Rejected, UpstreamError, UpstreamReason
-from mcp_proxy_exporter.proxy.heads import KnownHeads, RequestHead, ResponseHead
+from mcp_proxy_exporter.proxy.heads import (
+    KnownHeads,
+    RequestHead,
+    ResponseHead,
+    parse_request_head,
+    parse_response_head,
+)
 from mcp_proxy_exporter.proxy.wire import RequestReader, ResponseReader
 
 MAX_HEAD = 1024
@@ -376,3 +382,114 @@ def test_what_is_no_response_is_refused_however_it_is_cut(wire: bytes) -> None:
         with pytest.raises(UpstreamError) as caught:
             Responses().feed(pieces)
         assert caught.value.upstream_reason is UpstreamReason.BAD_RESPONSE
+
+
+# The short ways
+
+
+ASKED = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n"
+ASKED_NOTHING = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+ASKED_IN_CHUNKS = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+NEVER_ADMITTED = b"GET /refused HTTP/1.1\r\nHost: a\r\n\r\n"
+
+
+def know_requests() -> KnownHeads[RequestHead]:
+    known = KnownHeads[RequestHead]()
+    for raw in (ASKED, ASKED_NOTHING, ASKED_IN_CHUNKS, NEVER_ADMITTED):
+        head = parse_request_head(raw, MAX_FIELDS)
+        head.forwarded = None if raw == NEVER_ADMITTED else b"forwarded"
+        known.add(raw, head)
+    return known
+
+
+@pytest.mark.parametrize(("raw", "body"), [(ASKED, b"ok"), (ASKED_NOTHING, b"")])
+def test_a_whole_request_with_an_admitted_head_is_taken_at_once(raw: bytes, body: bytes) -> None:
+    taken = Requests()
+    known = know_requests()
+    reader = RequestReader(taken, MAX_HEAD, MAX_FIELDS, known)
+    for _ in range(2):
+        assert reader.take_known(raw + body) == (known.get(raw), body)
+        assert reader.busy
+        assert reader.take_known(raw + body) is None  # one at a time
+        assert not reader.resume()
+    assert taken.seen == []
+
+
+@pytest.mark.parametrize(
+    "wire",
+    [
+        b"G", b"\r\n\r\n", ASKED[:-1], ASKED, ASKED + b"o", ASKED + b"ok!",
+        ASKED + b"ok" + ASKED_NOTHING, ASKED_NOTHING + ASKED_NOTHING, ASKED_NOTHING + b"\r\n",
+        b"\r\n" + ASKED_NOTHING, ASKED_IN_CHUNKS, ASKED_IN_CHUNKS + b"0\r\n\r\n", NEVER_ADMITTED,
+        ASKED_NOTHING.replace(b"Host", b"host"), ASKED_NOTHING[:-2] + b"\n",
+    ],
+)  # fmt: skip
+def test_any_other_request_is_left_to_the_long_way(wire: bytes) -> None:
+    reader = RequestReader(Requests(), MAX_HEAD, MAX_FIELDS, know_requests())
+    assert reader.take_known(wire) is None
+    assert not reader.busy
+    assert not reader.started
+
+
+def test_a_request_that_has_begun_is_left_to_the_long_way() -> None:
+    reader = RequestReader(Requests(), MAX_HEAD, MAX_FIELDS, know_requests())
+    reader.feed(b"POST /")
+    assert reader.take_known(ASKED_NOTHING) is None
+
+
+ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n"
+ANSWER_IN_CHUNKS = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+ANSWER_TO_CLOSE = b"HTTP/1.1 200 OK\r\n\r\n"
+ANSWER_NOTHING = b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n"
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+CHUNK = b"2\r\nok\r\n"
+
+
+def reader_that_knows(method: bytes = b"POST") -> ResponseReader:
+    known = KnownHeads[ResponseHead]()
+    for raw in (ANSWER, ANSWER_IN_CHUNKS, ANSWER_TO_CLOSE, ANSWER_NOTHING, CONTINUE):
+        known.add(raw, parse_response_head(raw, MAX_FIELDS, b"POST"))
+    reader = ResponseReader(MAX_HEAD, MAX_FIELDS, known)
+    reader.expect(method, Responses())
+    return reader
+
+
+@pytest.mark.parametrize("wire", [ANSWER + b"ok", ANSWER_IN_CHUNKS + CHUNK + b"0\r\n\r\n"])
+def test_a_whole_answer_with_a_known_head_is_taken_at_once(wire: bytes) -> None:
+    reader = reader_that_knows()
+    taken = reader.take_known(wire)
+    assert taken is not None
+    assert (taken[0].status, taken[1]) == (200, b"ok")
+    assert not reader.extra
+    # It is over: what comes now was not asked for.
+    assert reader.take_known(wire) is None
+    reader.feed(wire)
+    assert reader.extra
+
+
+@pytest.mark.parametrize(
+    "wire",
+    [
+        b"H", ANSWER, ANSWER + b"o", ANSWER + b"ok!", ANSWER + b"ok" + ANSWER + b"ok",
+        ANSWER_NOTHING, ANSWER_NOTHING + b"x", ANSWER_TO_CLOSE, ANSWER_TO_CLOSE + b"ok",
+        ANSWER_IN_CHUNKS, ANSWER_IN_CHUNKS + CHUNK, ANSWER_IN_CHUNKS + b"0\r\n\r\n",
+        ANSWER_IN_CHUNKS + b"0\r\n\r\n0\r\n\r\n", ANSWER_IN_CHUNKS + CHUNK * 2 + b"0\r\n\r\n",
+        CONTINUE, CONTINUE + ANSWER + b"ok", ANSWER.replace(b"200", b"500") + b"ok",
+    ],
+)  # fmt: skip
+def test_any_other_answer_is_left_to_the_long_way(wire: bytes) -> None:
+    reader = reader_that_knows()
+    assert reader.take_known(wire) is None
+    assert not reader.started
+    assert not reader.extra
+
+
+def test_an_answer_to_head_is_left_to_the_long_way() -> None:
+    assert reader_that_knows(b"HEAD").take_known(ANSWER + b"ok") is None
+
+
+@pytest.mark.parametrize("begun", [b"HTTP/1.1", ANSWER_TO_CLOSE, ANSWER + b"o"])
+def test_an_answer_that_has_begun_is_left_to_the_long_way(begun: bytes) -> None:
+    reader = reader_that_knows()
+    reader.feed(begun)
+    assert reader.take_known(ANSWER + b"ok") is None
