@@ -15,7 +15,8 @@ help: ## Show this list
 
 $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed; set PYTHON=/path/to/it" >&2; exit 2; }
-	$(PYTHON) -m venv $(VENV)
+	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+		echo "Python's venv module is needed (Debian and Ubuntu: python3-venv)" >&2; exit 2; }
 
 # What the product needs to run, and its command.
 $(VENV)/.run: requirements/run.txt pyproject.toml | $(BIN)/python
@@ -70,6 +71,10 @@ format: $(VENV)/.test ## Format the code and mend what the linter can
 .PHONY: docs
 docs: $(VENV)/.run ## Write the generated documents anew
 	$(BIN)/python -m mcp_proxy_exporter.observe.document >docs/metrics.md
+
+.PHONY: picture
+picture: $(VENV)/.test ## Draw the README's picture of the demo anew
+	$(BIN)/python tools/picture docs/images/demo.svg
 
 .PHONY: lock
 lock: $(VENV)/.test ## Lock the dependencies anew

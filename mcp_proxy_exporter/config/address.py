@@ -111,7 +111,7 @@ def parse_upstream(text: str) -> Upstream:
         case "https":
             return _parse_origin("https", rest)
         case _:
-            raise ValueError("starts with http://, https:// or unix:/")
+            raise ValueError("must start with http://, https:// or unix:/")
 
 
 def parse_authority(text: str) -> tuple[str, int | None]:

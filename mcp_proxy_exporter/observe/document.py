@@ -64,7 +64,8 @@ OUTCOMES: Mapping[Outcome, str] = MappingProxyType(
         Outcome.UPSTREAM_TIMEOUT: "a configured limit ran out; the proxy answered 504 or ended "
         "the stream",
         Outcome.UPSTREAM_CLOSED: "the upstream closed before the response, or in the middle of it",
-        Outcome.ABANDONED: "an event stream ended after event ids and was not resumed in time",
+        Outcome.ABANDONED: "an event stream ended after event ids, without the response "
+        "(whether it is resumed is not followed)",
         Outcome.REJECTED: "refused by the proxy before it reached the upstream",
         Outcome.PROXY_SHUTDOWN: "the proxy stopped while the call ran",
         Outcome.UNINSPECTED: "forwarded but not judged: over the inspection limit, or in an "

@@ -34,7 +34,8 @@ def read_single_chunk(data: bytes, start: int) -> bytes | None:
         return None
     begin = size.end()
     end = begin + int(size[1], 16)
-    return data[begin:end] if data[end:] == b"\r\n0\r\n\r\n" else None
+    # A size of zero would be the end itself, and what follows no part of this body.
+    return data[begin:end] if end > begin and data[end:] == b"\r\n0\r\n\r\n" else None
 
 
 class ChunkedReader:

@@ -1,4 +1,4 @@
-"""Clients and servers that do anything at any moment: every exchange still ends once, and cleanly."""
+"""Clients and servers that do anything at any moment: every exchange still ends once."""
 
 import asyncio
 import random

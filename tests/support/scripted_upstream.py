@@ -214,10 +214,6 @@ class ScriptedUpstream:
         """Wait until so many request heads have come in all."""
         await self._wait(lambda: len(self.heads) >= count)
 
-    async def wait_for_connections(self, count: int) -> None:
-        """Wait until so many connections have come in all."""
-        await self._wait(lambda: len(self.connections) >= count)
-
     async def _wait(self, holds: Callable[[], bool]) -> None:
         async with self._news:
             await asyncio.wait_for(self._news.wait_for(holds), WAIT_SECONDS)
