@@ -5,10 +5,10 @@ A newcomer's glossary. *Downstream* is the client's side, *upstream* the server'
 `downstream.ClientConnection`, each socket to the server an `upstream.UpstreamConnection`, kept idle
 in the `pool.UpstreamPool` between uses. An `exchange.HttpExchange` joins the two for one HTTP
 request and its answer: `relay` is how its bytes pass, `exchange` how it begins and each way it can
-end. `sockets` is what the system beneath the event loop is asked for. `wire`, with `heads` and `chunks`, splits bytes into messages (RFC 9112)
-without a socket in sight; `headers` says which fields change on the way; `admission` says what is
-refused; `errors` says whose fault a failure is and how it is answered; `deadlines` ends what takes
-too long.
+end. `wire`, with `heads` and `chunks`, splits bytes into messages (RFC 9112) without a socket in
+sight; `headers` says which fields change on the way; `admission` says what is refused; `errors`
+says whose fault a failure is and how it is answered; `deadlines` ends what takes too long;
+`sockets` is what the system beneath the event loop is asked for.
 
 The order on every byte is: write to the other side, then tell the `mcp_proxy_exporter.tap`.
 """

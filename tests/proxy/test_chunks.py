@@ -239,7 +239,8 @@ def test_one_chunk_and_the_end_of_its_body_are_read_at_once() -> None:
     "wire",
     [
         b"", b"5", b"5\r\nhello\r\n", b"5\r\nhello\r\n0\r\n", b"5\r\nhello\r\n0\r\n\r\nX",
-        b"5\r\nhello\r\n0\r\nX: y\r\n\r\n", b"5;a\r\nhello\r\n0\r\n\r\n", b"5 \r\nhello\r\n0\r\n\r\n",
+        b"5\r\nhello\r\n0\r\nX: y\r\n\r\n", b"5;a\r\nhello\r\n0\r\n\r\n",
+        b"5 \r\nhello\r\n0\r\n\r\n",
         b"5\r\nhello\r\n00\r\n\r\n", b"5\r\nhello\r\n1\r\n!\r\n0\r\n\r\n", b"z\r\n0\r\n\r\n",
         b"6\r\nhello\r\n0\r\n\r\n", b"4\r\nhello\r\n0\r\n\r\n", b"fffffffffffffff\r\n0\r\n\r\n",
         b"0\r\n\r\n", b"0\r\n\r\n0\r\n\r\n", b" 5\r\nhello\r\n0\r\n\r\n",
