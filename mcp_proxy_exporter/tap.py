@@ -6,6 +6,7 @@ raises, whatever breaks behind it: a fault costs a number (``on_fault``) and thi
 inspection, never a byte.
 """
 
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
@@ -55,13 +56,22 @@ Step = Callable[..., Sequence[Event]]
 """A bound method of an `Inspection`."""
 
 
+_TURN = 0.002
+"""Seconds of looking after which sockets are served again."""
+_MAX_QUEUED = 2048
+"""Steps that may wait; more are looked at without a pause, so that memory stays bounded."""
+_SLICE = 16_384
+"""Bytes of a body looked at in one step: some 5 ms where a peer sends the dearest there is."""
+
+
 class TapFactory:
     """Opens a tap for each HTTP exchange of one server, and reports the data plane's own facts.
 
     With ``later`` nothing is looked at while bytes wait: what was seen is queued and looked at in
     one go once the event loop has served every socket that was ready. Bytes pass sooner, and the
     work costs half as much as between two system calls, whose traces in the CPU's caches it would
-    have to remove each time. The queue holds what one turn of the loop read, never more.
+    have to remove each time. Looking pauses for the sockets after `_TURN`, and the queue
+    is bounded.
     """
 
     __slots__ = ("_clock", "_emit", "_inspector", "_later", "_on_fault", "_queue")
@@ -102,7 +112,7 @@ class TapFactory:
             self._tell((event,))
         else:
             if not self._queue:
-                self._later(self.drain)
+                self._later(self._take_turn)
             self._queue.append((self._tell, ((event,),)))
 
     def add(self, tap: "Tap", stage: str, step: Step, *seen: object, last: bool = False) -> None:
@@ -117,7 +127,7 @@ class TapFactory:
             act(tap, stage, step, (*seen, now))
             return
         if not self._queue:
-            self._later(self.drain)
+            self._later(self._take_turn)
         self._queue.append((act, (tap, stage, step, (*seen, now))))
 
     def drain(self) -> None:
@@ -125,6 +135,25 @@ class TapFactory:
         queue, self._queue = self._queue, []
         for act, details in queue:
             act(*details)
+
+    def _take_turn(self) -> None:
+        """Look at what was queued for one turn, and leave the rest for the next."""
+        queue = self._queue
+        if len(queue) > _MAX_QUEUED or self._later is None:
+            self.drain()
+            return
+        until = time.perf_counter() + _TURN
+        done = 0
+        for act, details in queue:
+            done += 1
+            act(*details)
+            if time.perf_counter() > until:
+                break
+        if done == len(queue):
+            queue.clear()
+        else:
+            del queue[:done]
+            self._later(self._take_turn)
 
     def _look(self, tap: "Tap", stage: str, step: Step, seen: tuple[object, ...]) -> None:
         if tap.inspection is None:
@@ -162,6 +191,13 @@ class TapFactory:
             self._tell(events)
 
 
+def _cut(data: bytes) -> Sequence[bytes]:
+    """Cut what is long into steps."""
+    if len(data) <= _SLICE:
+        return (data,)
+    return [data[start : start + _SLICE] for start in range(0, len(data), _SLICE)]
+
+
 class Tap:
     """One HTTP exchange's copy of the traffic.
 
@@ -190,7 +226,8 @@ class Tap:
     def request_data(self, data: bytes) -> None:
         """Look at request body bytes that were forwarded."""
         if self.inspection is not None:
-            self._factory.add(self, "request", self.inspection.request_data, data)
+            for piece in _cut(data):
+                self._factory.add(self, "request", self.inspection.request_data, piece)
 
     def request_end(self) -> None:
         """Note that the request is complete."""
@@ -205,7 +242,8 @@ class Tap:
     def response_data(self, data: bytes) -> None:
         """Look at response body bytes that were forwarded."""
         if self.inspection is not None:
-            self._factory.add(self, "response", self.inspection.response_data, data)
+            for piece in _cut(data):
+                self._factory.add(self, "response", self.inspection.response_data, piece)
 
     def response_end(self) -> None:
         """Note that the response was forwarded whole."""

@@ -1,5 +1,6 @@
 """The seam: whatever breaks behind it, nothing comes through, and each fault is a number."""
 
+import time
 from collections.abc import Callable, Sequence
 
 import pytest
@@ -294,3 +295,48 @@ def test_a_fault_later_ends_that_inspection_only() -> None:
     assert sound.calls == [CALLS["request_end"]]
     assert world.faults == ["request"]
     assert world.told == ["aborted", "aborted 2", "request_end", "request_end 2"]
+
+
+def test_looking_pauses_for_the_sockets_and_goes_on() -> None:
+    class Slow(Inspection):
+        def request_end(self, now: float) -> Sequence[Event]:
+            until = time.perf_counter() + 0.004
+            while time.perf_counter() < until:
+                pass
+            return super().request_end(now)
+
+    world = World(Slow())
+    factory, asked = later(world)
+    taps = [factory.open(b"POST", b"/mcp", {}) for _ in range(3)]
+    for tap in taps:
+        assert tap is not None
+        run(tap, "request_end")
+    for turn in range(3):
+        assert len(asked) == turn + 1
+        asked[turn]()
+        assert len(world.told) == 2 * (turn + 1)
+    assert len(asked) == 3
+
+
+def test_a_queue_that_grows_too_long_is_looked_at_without_a_pause() -> None:
+    world = World(enabled=False)
+    factory, asked = later(world)
+    for number in range(5000):
+        factory.report(event(str(number)))
+    asked[0]()
+    assert world.told == [str(number) for number in range(5000)]
+    assert len(asked) == 1
+
+
+def test_long_bodies_are_looked_at_in_steps() -> None:
+    inspection = Silent()
+    tap = World(inspection).tap()
+    tap.request_data(b"a" * 40_000)
+    tap.response_data(b"b" * 16_385)
+    assert [(call[0], len(str(call[1])) - 3) for call in inspection.calls] == [
+        ("request_data", 16_384),
+        ("request_data", 16_384),
+        ("request_data", 7_232),
+        ("response_data", 16_384),
+        ("response_data", 1),
+    ]

@@ -53,6 +53,10 @@ _ABORTED: Final[Mapping[Abort, Outcome]] = {
 _WITHOUT_MESSAGE: Final = frozenset({202, 204})
 
 
+# Unreadable events after which a stream is no longer looked at: broken servers send one or two.
+_MAX_FAULTS: Final = 100
+
+
 class Inspector:
     """The inspection of one server: its limits, its tools, its open calls."""
 
@@ -112,6 +116,8 @@ class ExchangeInspector(msgspec.Struct, eq=False, gc=False):
     """It is over, or not ours: nothing more is looked at."""
     _blind: bool = False
     """A part of the response could not be read."""
+    _faults: int = 0
+    """Parts of the response that could not be read."""
     _garbled: bool = False
     """A part of the response was no JSON."""
 
@@ -227,6 +233,12 @@ class ExchangeInspector(msgspec.Struct, eq=False, gc=False):
                 events.append(self._fault(text))
             else:
                 events += self._read_response(text, now)
+            if self._faults >= _MAX_FAULTS:
+                # Not a stream of messages: to look at more would only cost.
+                self._blind = True
+                response.close()
+                self._response = None
+                break
         return events
 
     def response_end(self, now: float) -> Sequence[Event]:
@@ -295,6 +307,7 @@ class ExchangeInspector(msgspec.Struct, eq=False, gc=False):
 
     def _fault(self, problem: Malformed) -> InspectionStopped:
         """Remember that the answer may have been in what could not be read."""
+        self._faults += 1
         if problem == INVALID_JSON:
             self._garbled = True
         else:

@@ -8,7 +8,7 @@ request and its answer: `relay` is how its bytes pass, `exchange` how it begins 
 end. `wire`, with `heads` and `chunks`, splits bytes into messages (RFC 9112) without a socket in
 sight; `headers` says which fields change on the way; `admission` says what is refused; `errors`
 says whose fault a failure is and how it is answered; `deadlines` ends what takes too long;
-`sockets` is what the system beneath the event loop is asked for.
+`sockets` asks the system for what event loops do not offer.
 
 The order on every byte is: write to the other side, then tell the `mcp_proxy_exporter.tap`.
 """

@@ -33,6 +33,8 @@ kept connection closed before a single byte of the answer (section 9.2.2)."""
 _MAX_UNREAD = 1_048_576
 """Request bytes read after a failure, so that the call in them is counted and the answer reaches
 the client; beyond that the connection ends at once."""
+_LATE_SECONDS = 2.0
+"""How long the rest of a request is read after its answer: it was refused, and need not come."""
 _LOST_FRAMING = frozenset({400, 408, 431, 501, 505})
 """Statuses after which the next byte's meaning is in doubt: answered at once, then closed."""
 _METHODS = {name.encode(): name for name in ("POST", "GET", "DELETE", "OPTIONS", "HEAD")}
@@ -153,7 +155,7 @@ class HttpExchange(Relay):
     def leave(self) -> None:
         """End because the client is gone: the upstream learns of it now."""
         self._release(reuse=False)
-        self._end(Abort.CLIENT_GONE)
+        self._end(None if self._late else Abort.CLIENT_GONE)
 
     def shut_down(self) -> None:
         """End because the proxy stops."""
@@ -165,7 +167,10 @@ class HttpExchange(Relay):
     def check(self, now: float, *, idle: float) -> None:
         """End what took too long; ``idle`` is seconds since the client last sent something."""
         timeouts = self._context.timeouts
-        if not self._request_done and (
+        if self._late:
+            if now - self._failed_at > _LATE_SECONDS:
+                self._finish()
+        elif not self._request_done and (
             idle > timeouts.client_body
             or (self._failure is not None and now - self._failed_at > timeouts.client_body)
         ):
@@ -192,7 +197,9 @@ class HttpExchange(Relay):
 
     def _fail(self, error: ProxyError) -> None:
         self._release(reuse=False)
-        if self._status:
+        if self._late:
+            self._finish()
+        elif self._status:
             self._cut(error)
         elif self._failure is None:
             self._failure = error
@@ -232,9 +239,22 @@ class HttpExchange(Relay):
         self._client.truncate(visible=self._delimited)
 
     def _finish(self) -> None:
+        if not self._request_done and self._tap is not None and not self._late:
+            # Refused unread, mostly (401, 413, 429). The call is known once its request is whole,
+            # and a client that still sends must have the time to read its answer (RFC 9112, 9.6).
+            self._late = True
+            self._failed_at = self._context.clock()
+            self._release(reuse=False)
+            self._out.clear()
+            self._client.resume_reading()
+            return
         self._release(reuse=self._request_done and self._reusable)
         self._end(None)
         self._client.finish_exchange(keep=self._request_done and not self._closing)
+
+    def _read_on(self) -> None:
+        if self._request_done or self._unread > _MAX_UNREAD:
+            self._finish()
 
     def _release(self, *, reuse: bool) -> None:
         connecting, self._connecting = self._connecting, None
@@ -252,8 +272,8 @@ class HttpExchange(Relay):
                 tap.response_end()
             else:
                 tap.aborted(abort)
-        now = self._context.clock()
-        if abort is None:
+        now = self._failed_at if self._late else self._context.clock()
+        if abort is None and not self._late:
             self._response_overhead += now - self._entered
         self._context.taps.report(
             HttpExchangeClosed(

@@ -34,6 +34,8 @@ class Relay(ABC):
     _tap: "Tap | None" = None
     _upstream: "UpstreamConnection | None" = None
     _failure: ProxyError | None = None
+    _late = False
+    """The answer is out and the request is not whole: it is read on for what it says."""
     _request_done = False
     _request_shown = False
     _request_told = False
@@ -66,6 +68,10 @@ class Relay(ABC):
         """End the exchange: its whole answer was handed over and shown."""
 
     @abstractmethod
+    def _read_on(self) -> None:
+        """End the exchange once its late request was read far enough."""
+
+    @abstractmethod
     def _answer_failure(self) -> None:
         """Answer for what failed, if the request was read far enough."""
 
@@ -74,7 +80,7 @@ class Relay(ABC):
     def take_request_body(self, data: bytes) -> None:
         """Take body bytes for the upstream."""
         self._request_seen.append(data)
-        if self._failure is not None:
+        if self._failure is not None or self._late:
             self._unread += len(data)
         elif self._head.length == CHUNKED:
             self._out.append(b"%x\r\n%b\r\n" % (len(data), data))
@@ -100,6 +106,8 @@ class Relay(ABC):
         self._request_overhead += now - entered
         if self._failure is not None:
             self._answer_failure()
+        elif self._late:
+            self._read_on()
 
     def _write_out(self) -> None:
         out = self._out
@@ -177,8 +185,11 @@ class Relay(ABC):
         self._response_done = True
         self._note_answer()
         tap = self._tap
-        if tap is not None:
+        if tap is not None and self._request_done:
             tap.response(head.status, head.fields, payload)
+        elif tap is not None:
+            tap.response_head(head.status, head.fields)
+            tap.response_data(payload)
         self._finish()
 
     def flush_response(self, entered: float) -> None:
@@ -211,7 +222,8 @@ class Relay(ABC):
         if self._answer is not None:
             head, self._answer = self._answer, None
             self._note_answer()
-            if tap is not None and self._response_done and len(seen) == 1:
+            whole = self._response_done and self._request_done and len(seen) == 1
+            if tap is not None and whole:
                 tap.response(head.status, head.fields, seen[0])  # mostly so: one read
                 return
             if tap is not None:

@@ -683,3 +683,18 @@ def test_an_idle_stream_costs_less_than_2_kib() -> None:
     parts = [exchange, tracker, tracker.open_calls, response, response._decoder, call, call.call]  # type: ignore[union-attr]
     texts = [call.call.method, call.call.name]
     assert sum(map(sys.getsizeof, [*parts, *texts])) < 2_048
+
+
+def test_a_stream_of_garbage_is_given_up() -> None:
+    request = b'{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"nap"}}'
+    inspection = Inspector(Limits()).open(b"POST", b"/", {b"content-type": b"application/json"})
+    assert inspection is not None
+    events = list(inspection.request(request, 1.0))
+    events += inspection.response_head(200, {b"content-type": b"text/event-stream"}, 2.0)
+    for _ in range(3):
+        events += inspection.response_data(b"data: x\n\n" * 60, 2.0)
+    stopped = [event for event in events if isinstance(event, InspectionStopped)]
+    assert len(stopped) == 100
+    [closed] = inspection.response_end(3.0)
+    assert isinstance(closed, CallClosed)
+    assert closed.outcome is Outcome.UNINSPECTED
