@@ -50,9 +50,9 @@ UPSTREAMS = [
 ]
 
 BAD_UPSTREAMS = [
-    ("", "starts with http://"),
-    ("cats:3001", "starts with http://"),
-    ("ftp://cats", "starts with http://"),
+    ("", "must start with http://"),
+    ("cats:3001", "must start with http://"),
+    ("ftp://cats", "must start with http://"),
     ("http://", "has no host"),
     ("http:///mcp", "must end after host and port"),
     ("http://cats/mcp", "must end after host and port"),

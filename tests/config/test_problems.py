@@ -201,7 +201,7 @@ def test_complaint_about_a_document(tmp_path: Path, text: str | bytes, message: 
         (f"http://u:{CANARY}@h", "must not hold credentials; set them under headers instead"),
         (f"http://h/{CANARY}", ("must end after host and port: paths and queries pass unchanged, "
          "so clients append the server's path to the address this proxy listens on")),
-        (f"{CANARY}://h", "starts with http://, https:// or unix:/"),
+        (f"{CANARY}://h", "must start with http://, https:// or unix:/"),
         (f"http://h:{CANARY}", "the port must be a number from 0 to 65535"),
     ],
 )  # fmt: skip
