@@ -171,26 +171,10 @@ class Relay(ABC):
 
     def relay_known(self, head: ResponseHead, payload: bytes, entered: float) -> None:
         """Hand over an answer that came whole, show it to the tap and finish."""
-        self._entered = entered
         self.take_response(head)
-        if self._chunked:
-            payload_written = b"%x\r\n%b\r\n0\r\n\r\n" % (len(payload), payload)
-        else:
-            payload_written = payload
-        reply = self._reply
-        reply.append(payload_written)
-        self._client.write(b"".join(reply))
-        reply.clear()
-        self._answer = None
-        self._response_done = True
-        self._note_answer()
-        tap = self._tap
-        if tap is not None and self._request_done:
-            tap.response(head.status, head.fields, payload)
-        elif tap is not None:
-            tap.response_head(head.status, head.fields)
-            tap.response_data(payload)
-        self._finish()
+        self.take_body(payload)
+        self.take_end(b"")
+        self.flush_response(entered)
 
     def flush_response(self, entered: float) -> None:
         """Hand over what one read of the upstream brought, then show it to the tap."""

@@ -229,11 +229,6 @@ class RequestReader(_Reader):
             self._known.add(raw, head)
         self.busy = True
         length = head.length
-        if length and length == len(rest):  # mostly so: one message in one read
-            self._receiver.take_request(head)
-            self._receiver.take_body(rest)
-            self._receiver.take_end(b"")
-            return
         if length:
             self.in_body = True
             self._left = length
@@ -360,12 +355,6 @@ class ResponseReader(_Reader):
                 receiver.take_response(head)
                 continue
             length = head.length
-            if length and length == len(data):  # mostly so: one message in one read
-                receiver.take_response(head)
-                receiver.take_body(data)
-                receiver.take_end(b"")
-                self._receiver = None
-                return b""
             if length:
                 self.in_body = True
                 self._left = length
