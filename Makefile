@@ -58,6 +58,10 @@ test-all: lint $(VENV)/.test ## `test` and the long-running tests
 	$(BIN)/coverage report
 	$(BIN)/coverage report --include='mcp_proxy_exporter/protocol/*' --fail-under=100
 
+.PHONY: conformance
+conformance: $(VENV)/.test ## The official MCP suite, directly and through the proxy: no difference (needs npm)
+	$(BIN)/python -m tests.conformance
+
 .PHONY: bench
 bench: $(VENV)/.run ## Side by side with nginx: CPU, latency, event streams (needs wrk, nginx, gcc)
 	$(BIN)/python -m bench.compare
