@@ -45,6 +45,9 @@ _MALLOC_OPTIONS = (
 _CLOCK = time.perf_counter
 """Monotonic seconds of everything that is timed: the same ones in taps, data plane and figures."""
 
+_SWEEP = 1.0
+"""Seconds between two looks for calls, sessions and tasks that are overdue."""
+
 Connections = Mapping[tuple[str, str], int]
 
 
@@ -60,6 +63,7 @@ class Service:
         self.metrics = Metrics(
             MetricsOptions(
                 max_tools=settings.metrics.max_tools,
+                max_clients=settings.metrics.max_clients,
                 duration_buckets=settings.metrics.duration_buckets,
                 monotonic_clock=_CLOCK,
             )
@@ -73,6 +77,7 @@ class Service:
             ready=lambda: self.ready,
             servers=self._describe,
         )
+        self._sweeping: asyncio.TimerHandle | None = None
         self.ready = False
         """All listeners are open, and the process is not about to stop."""
 
@@ -108,6 +113,7 @@ class Service:
             await self._close(grace=0)
             raise
         self.ready = True
+        self._sweep()
 
     async def stop(self) -> None:
         """Say that we are not ready, let the proxies finish what runs, close the admin last."""
@@ -120,7 +126,16 @@ class Service:
                 for proxy in self._proxies.values():
                     group.create_task(proxy.stop(grace))
         finally:
+            if self._sweeping is not None:
+                self._sweeping.cancel()
+            for taps in self._taps:
+                taps.close()
             await self._admin.stop()
+
+    def _sweep(self) -> None:
+        for taps in self._taps:
+            taps.sweep()
+        self._sweeping = asyncio.get_running_loop().call_later(_SWEEP, self._sweep)
 
     def _build(self, server: ServerSettings) -> ProxyServer:
         figures = self.metrics.server(server.name)
@@ -129,6 +144,11 @@ class Service:
             max_message_bytes=inspection.max_message_bytes,
             max_buffered_bytes=inspection.max_buffered_bytes,
             max_open_calls=inspection.max_open_calls,
+            max_sessions=inspection.max_sessions,
+            max_tasks=inspection.max_tasks,
+            suspended_seconds=inspection.suspended_seconds,
+            session_idle_seconds=inspection.session_idle_seconds,
+            task_seconds=inspection.task_seconds,
         )
         taps = TapFactory(
             Inspector(limits) if inspection.enabled else None,

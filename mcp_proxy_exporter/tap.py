@@ -51,6 +51,12 @@ class Inspecting(Protocol):
     def open(self, method: bytes, target: bytes, fields: Fields) -> Inspection | None:
         """Begin an exchange; None where there is nothing to inspect."""
 
+    def sweep(self, now: float) -> Sequence[Event]:
+        """End what is overdue."""
+
+    def close(self, now: float) -> Sequence[Event]:
+        """End what waits, once every exchange is over."""
+
 
 Step = Callable[..., Sequence[Event]]
 """A bound method of an `Inspection`."""
@@ -129,6 +135,25 @@ class TapFactory:
         if not self._queue:
             self._later(self._take_turn)
         self._queue.append((act, (tap, stage, step, (*seen, now))))
+
+    def sweep(self) -> None:
+        """End what is overdue: to be called every few seconds."""
+        if self._inspector is not None:
+            self._end(self._inspector.sweep, "sweep")
+
+    def close(self) -> None:
+        """End what waits for its client, once every exchange is over."""
+        self.drain()
+        if self._inspector is not None:
+            self._end(self._inspector.close, "close")
+
+    def _end(self, step: Step, stage: str) -> None:
+        try:
+            events = step(self._clock())
+        except Exception:  # noqa: BLE001  # the seam
+            self._on_fault(stage)
+        else:
+            self._tell(events)
 
     def drain(self) -> None:
         """Look at everything that was queued."""

@@ -25,6 +25,7 @@ from mcp_proxy_exporter.config import (
     Settings,
     TimeoutSettings,
 )
+from mcp_proxy_exporter.observe.series import Values
 from mcp_proxy_exporter.proxy.server import ProxyServer
 from tests.support.programs import is_listening
 from tests.support.scrape import Scrape
@@ -36,6 +37,11 @@ RESULT = b'{"jsonrpc":"2.0","id":1,"result":{"content":[],"isError":true}}'
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (
     len(RESULT),
     RESULT,
+)
+PRIMING_EVENT = b"id: 1\ndata:\n\n"
+PRIMING = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: %d\r\n\r\n%b" % (
+    len(PRIMING_EVENT),
+    PRIMING_EVENT,
 )
 FIELDS = {"Content-Type": "application/json", "Accept": "application/json, text/event-stream"}
 
@@ -161,17 +167,54 @@ async def test_settings_reach_the_parts_that_obey_them(
     settings = build_settings(
         build_server(upstream.url),
         inspection=InspectionSettings(max_message_bytes=10, max_buffered_bytes=10),
-        metrics=MetricsSettings(max_tools=7, duration_buckets=(2.5,)),
+        metrics=MetricsSettings(max_tools=7, max_clients=5, duration_buckets=(2.5,)),
     )
     async with running(settings) as service:
         await call(http, service.addresses("cats")[0])
         metrics = await scrape(http, service)
     assert metrics.total("mcp_proxy_uninspected_messages_total", reason="too_large") > 0
     assert metrics.value("mcp_proxy_label_values_limit", label="tool") == 1007
+    assert metrics.value("mcp_proxy_label_values_limit", label="client") == 5
     buckets = {
         labels["le"] for labels, _ in metrics.rows("mcp_http_request_duration_seconds_bucket")
     }
     assert buckets == {"2.5", "+Inf"}
+
+
+async def test_call_that_nobody_resumes_is_abandoned_without_further_traffic(
+    http: aiohttp.ClientSession, upstream: ScriptedUpstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(app, "_SWEEP", 0.01)
+    upstream.answer_always(PRIMING)
+    inspection = InspectionSettings(suspended_seconds=0.01)
+    settings = build_settings(build_server(upstream.url), inspection=inspection)
+    async with running(settings) as service:
+        assert await call(http, service.addresses("cats")[0]) == PRIMING_EVENT
+        requests = service.metrics.store.of(Values, "mcp_requests_total")
+        await eventually(lambda: any(series.value for series in requests.series()))
+        metrics = await scrape(http, service)
+    assert metrics.total("mcp_requests_total", outcome="abandoned") == 1
+    assert metrics.total("mcp_requests_in_flight") == 0
+
+
+async def test_call_that_waits_for_its_client_ends_with_the_process(
+    http: aiohttp.ClientSession, upstream: ScriptedUpstream
+) -> None:
+    upstream.answer_always(PRIMING)
+    service = Service(build_settings(build_server(upstream.url)))
+    await service.start()
+    assert await call(http, service.addresses("cats")[0]) == PRIMING_EVENT
+    metrics = await scrape(http, service)
+    assert metrics.total("mcp_requests_in_flight") == 1
+    async with asyncio.timeout(WAIT):
+        await service.stop()
+    series = {
+        (sample.name, sample.labels["outcome"]): sample.value
+        for family in service.metrics.registry.collect()
+        for sample in family.samples
+        if sample.name == "mcp_requests_total" and sample.value
+    }
+    assert series == {("mcp_requests_total", "proxy_shutdown"): 1}
 
 
 async def test_fault_of_a_sink_costs_a_number_and_no_byte(

@@ -61,6 +61,19 @@ class Silent(Inspection):
         return ()
 
 
+class Broken:
+    """Breaks whatever it is asked."""
+
+    def open(self, method: bytes, target: bytes, fields: Fields) -> None:
+        raise RecursionError(method, target, fields)
+
+    def sweep(self, now: float) -> Sequence[Event]:
+        raise RuntimeError(now)
+
+    def close(self, now: float) -> Sequence[Event]:
+        raise RuntimeError(now)
+
+
 class World:
     """A factory with an inspector, a sink and a count of faults."""
 
@@ -76,6 +89,12 @@ class World:
     def open(self, method: bytes, target: bytes, fields: Fields) -> Inspection | None:
         self.opened.append((method, target, fields))
         return self.inspection
+
+    def sweep(self, now: float) -> Sequence[Event]:
+        return [event(f"swept {now}")]
+
+    def close(self, now: float) -> Sequence[Event]:
+        return [event(f"closed {now}")]
 
     def emit(self, event: Event) -> None:
         assert isinstance(event, InspectionStopped)
@@ -164,13 +183,43 @@ def test_there_is_no_tap_where_nothing_is_inspected() -> None:
 def test_an_inspector_that_cannot_open_is_a_fault_and_no_tap() -> None:
     world = World()
 
-    class Broken:
-        def open(self, method: bytes, target: bytes, fields: Fields) -> None:
-            raise RecursionError(method, target, fields)
-
     factory = TapFactory(Broken(), world.emit, world.faults.append, lambda: 0.0)
     assert factory.open(b"GET", b"/", {}) is None
     assert world.faults == ["open"]
+
+
+def test_what_is_overdue_is_told_with_the_time() -> None:
+    world = World()
+    world.factory.sweep()
+    assert world.told == ["swept 7.5"]
+
+
+def test_closing_tells_what_is_queued_before_what_waits() -> None:
+    world = World(Inspection())
+    steps: list[Callable[[], None]] = []
+    factory = TapFactory(world, world.emit, world.faults.append, lambda: 7.5, later=steps.append)
+    tap = factory.open(b"POST", b"/mcp", {})
+    assert tap is not None
+    tap.response_end()
+    assert world.told == []
+    factory.close()
+    assert world.told == ["response_end", "response_end 2", "closed 7.5"]
+
+
+def test_nothing_is_swept_or_closed_where_nothing_is_inspected() -> None:
+    world = World(enabled=False)
+    world.factory.sweep()
+    world.factory.close()
+    assert (world.told, world.faults) == ([], [])
+
+
+def test_a_fault_of_sweeping_or_closing_is_a_number() -> None:
+    world = World()
+    factory = TapFactory(Broken(), world.emit, world.faults.append, lambda: 0.0)
+    factory.sweep()
+    factory.close()
+    assert world.faults == ["sweep", "close"]
+    assert world.told == []
 
 
 @pytest.mark.parametrize("error", [ValueError("x"), RecursionError(), MemoryError(), KeyError(1)])

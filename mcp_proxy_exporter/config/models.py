@@ -95,6 +95,17 @@ class InspectionSettings(Section):
     """All messages of one server that are being read, together."""
     max_open_calls: Annotated[Integer, Field(gt=0)] = 10_000
     """Calls in flight that are followed, per server."""
+    max_sessions: Annotated[Integer, Field(gt=0)] = 10_000
+    """Sessions that are remembered, per server; beyond, the longest idle ones are forgotten."""
+    max_tasks: Annotated[Integer, Field(gt=0)] = 10_000
+    """Tasks whose end is awaited, per server; beyond, the oldest count as unobserved."""
+    suspended_seconds: PositiveSeconds = 60.0
+    """How long a call whose event stream ended waits for its client to resume it, besides what the
+    server asked the client to wait. SDKs come back after 1 to 30 s."""
+    session_idle_seconds: PositiveSeconds = 3600.0
+    """Silence after which a session is taken for gone: most clients never end theirs."""
+    task_seconds: PositiveSeconds = 3600.0
+    """How long a task is awaited whose server names no time to live."""
 
     @model_validator(mode="after")
     def _check_room(self) -> Self:
@@ -109,6 +120,9 @@ class MetricsSettings(Section):
     max_tools: Annotated[Integer, Field(gt=0)] = 200
     """Tool names per server that become labels because a call succeeded before any ``tools/list``
     was seen; further ones are ``_other``. Listed tools do not count."""
+    max_clients: Annotated[Integer, Field(gt=0)] = 50
+    """Client names per server that become labels: the first ones; further ones are ``_other``.
+    Clients are programs, of which few are about, and nobody vouches for a name."""
     duration_buckets: tuple[Number, ...] = (
         0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0,
     )  # fmt: skip

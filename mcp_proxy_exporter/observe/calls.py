@@ -1,10 +1,12 @@
 """What is counted per JSON-RPC request of one server, whatever its method.
 
-Knows which requests are open; does not know what makes a tool's name a label (`tools`).
+Knows which requests are open; does not know what makes a tool's name a label (`tools`), nor a
+client's (`clients`).
 """
 
 from collections.abc import Iterator
 
+from mcp_proxy_exporter.observe.clients import ClientMetrics
 from mcp_proxy_exporter.observe.clock import Clock
 from mcp_proxy_exporter.observe.series import Histogram, Histograms, Polled, Store, Value, Values
 from mcp_proxy_exporter.observe.tools import ToolMetrics, ToolSeries
@@ -39,9 +41,18 @@ class MethodSeries:
 class CallMetrics:
     """Counts the JSON-RPC requests of one server."""
 
-    def __init__(self, server: str, store: Store, tools: ToolMetrics, clock: Clock) -> None:
+    def __init__(
+        self,
+        server: str,
+        store: Store,
+        tools: ToolMetrics,
+        clients: ClientMetrics,
+        clock: Clock,
+    ) -> None:
         self._server = server
         self._tools = tools
+        self._clients = clients
+        self._known_clients = clients.known
         self._clock = clock
         self._requests = store.of(Values, "mcp_requests_total")
         self._durations = store.of(Histograms, "mcp_request_duration_seconds")
@@ -58,6 +69,10 @@ class CallMetrics:
     def opened(self, event: CallOpened) -> None:
         """Count a request that begins."""
         call = event.call
+        sent = self._known_clients.get(call.client)
+        if sent is None:
+            sent = self._clients.find(call.client)
+        sent.value += 1
         method = self._methods.get(call.method)
         if method is None:
             method = self._find(call.method)
@@ -80,6 +95,9 @@ class CallMetrics:
             requests = self._outcome(method, outcome)
         requests.value += 1
         duration = event.at - call.opened_at
+        if event.waited:
+            # Not below 0 by rounding: parsers refuse a histogram with a negative sum.
+            duration = max(0.0, duration - event.waited)
         if method.duration is not None:
             method.duration.observe(duration)
         if event.first_message_at is not None:

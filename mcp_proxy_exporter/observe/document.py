@@ -6,7 +6,9 @@ it says about families, caps and words is read from where the program reads it.
 
 import sys
 from collections.abc import Iterable, Iterator, Mapping
+from enum import StrEnum
 from types import MappingProxyType
+from typing import TypeVar
 
 from mcp_proxy_exporter.observe.catalogue import FAMILIES, SECTIONS
 from mcp_proxy_exporter.observe.family import DIMENSIONS, Family, Kind
@@ -14,20 +16,26 @@ from mcp_proxy_exporter.observe.labels import EMPTY
 from mcp_proxy_exporter.observe.metrics import MetricsOptions
 from mcp_proxy_exporter.observe.words import (
     HTTP_METHODS,
+    INPUT_METHODS,
     JSONRPC_CODES,
     LOG_LEVELS,
     NOTIFICATION_METHODS,
     OTHER,
+    PROTOCOL_VERSIONS,
     REQUEST_METHODS,
     UNINSPECTED_REASONS,
+    UNKNOWN,
     UPSTREAM_FAILURES,
 )
+from mcp_proxy_exporter.protocol.events import Delivery, SessionEnd, StreamKind, TaskOutcome
 from mcp_proxy_exporter.protocol.outcome import Outcome
+
+S = TypeVar("S", bound=StrEnum)
 
 _INTRODUCTION = """\
 # Metrics
 
-This file is generated from the table in `mcp_proxy_exporter/observe/catalogue.py`; do not edit it:
+This file is generated from the table in `mcp_proxy_exporter/observe/catalogue/`; do not edit it:
 `python -m mcp_proxy_exporter.observe.document > docs/metrics.md`.
 
 Names, labels and label values are the product's public interface. `mcp_*` is measured about the
@@ -64,12 +72,48 @@ OUTCOMES: Mapping[Outcome, str] = MappingProxyType(
         Outcome.UPSTREAM_TIMEOUT: "a configured limit ran out; the proxy answered 504 or ended "
         "the stream",
         Outcome.UPSTREAM_CLOSED: "the upstream closed before the response, or in the middle of it",
-        Outcome.ABANDONED: "an event stream ended after event ids, without the response "
-        "(whether it is resumed is not followed)",
+        Outcome.ABANDONED: "an event stream ended after event ids, without the response, and was "
+        "not resumed in time",
         Outcome.REJECTED: "refused by the proxy before it reached the upstream",
         Outcome.PROXY_SHUTDOWN: "the proxy stopped while the call ran",
         Outcome.UNINSPECTED: "forwarded but not judged: over the inspection limit, or in an "
         "unknown encoding",
+    }
+)
+
+TASK_OUTCOMES: Mapping[TaskOutcome, str] = MappingProxyType(
+    {
+        TaskOutcome.SUCCESS: "a result without `isError: true`",
+        TaskOutcome.TOOL_ERROR: "a result with `isError: true`",
+        TaskOutcome.FAILED: "a JSON-RPC error, or the status `failed` before any result",
+        TaskOutcome.CANCELLED: "the status `cancelled`",
+        TaskOutcome.EXPIRED: "the server did not know the task any more when its client asked",
+        TaskOutcome.UNOBSERVED: "nobody saw its end: its time to live passed, or too many tasks "
+        "began after it",
+    }
+)
+
+SESSION_ENDS: Mapping[SessionEnd, str] = MappingProxyType(
+    {
+        SessionEnd.DELETED: "the client ended it",
+        SessionEnd.EXPIRED: "the server did not know it any more",
+        SessionEnd.IDLE: "nothing was heard of it for too long, or too many sessions began "
+        "after it",
+    }
+)
+
+STREAM_KINDS: Mapping[StreamKind, str] = MappingProxyType(
+    {
+        StreamKind.GET: "the answer to a GET",
+        StreamKind.LISTEN: "the answer to `subscriptions/listen`",
+        StreamKind.LEGACY_SSE: "the stream of HTTP+SSE, 2024-11-05",
+    }
+)
+
+DELIVERIES: Mapping[Delivery, str] = MappingProxyType(
+    {
+        Delivery.SERVER_REQUEST: "a request of the server's own, up to 2025-11-25",
+        Delivery.INPUT_REQUIRED: "the answer to a call that the client then repeats",
     }
 )
 
@@ -81,15 +125,22 @@ closed list, or beyond a cap, is counted under `{other}`.
 
 - **tool**. A name that the server's `tools/list` showed is admitted, up to {listed} different names
   per server in all the time of the process. Before the first list that was seen to its end, a name
-  is admitted also when a call of it succeeds, up to {called} names per server; afterwards only
-  lists admit. An answer with `isError` admits nothing: most servers answer an unknown tool that
-  way. The two counts are apart, so a caller who invents names cannot keep a real tool from its
-  series. A named call that ends under `{other}` counts in `mcp_proxy_label_overflow_total`. An
-  admitted name keeps its series until the process ends, also when the tool vanishes; `mcp_tools`
-  and `mcp_tool_info` follow the last list.
+  is admitted also when a call or task of it succeeds, up to {called} names per server; afterwards
+  only lists admit, until the server says that its tools changed: then success admits again, within
+  the same {called}, up to the end of the next list. An answer with `isError` admits nothing: most
+  servers answer an unknown tool that way. The two counts are apart, so a caller who invents names
+  cannot keep a real tool from its series. A named call or task that ends under `{other}` counts in
+  `mcp_proxy_label_overflow_total`. An admitted name keeps its series until the process ends, also
+  when the tool vanishes; `mcp_tools` and `mcp_tool_info` follow the last list.
 - **mcp_unknown_tool_calls_total** counts a call when it ends, if its name was on no list so far.
-  Nothing counts there before a list was seen to its end, nor after a server listed more names than
-  the cap: then nobody remembers all of them. A call without a name is no call of an unknown tool.
+  Nothing counts there before a list was seen to its end, nor between a change of the tools and the
+  next list, nor after a server listed more names than the cap: then nobody remembers all of them. A
+  call without a name is no call of an unknown tool.
+- **client** is what a client calls itself (`clientInfo.name`), unverified: the first {clients}
+  names per server are admitted. A request under a name beyond them counts under `{other}`, and in
+  `mcp_proxy_label_overflow_total`. `{unknown}` is a client that gave no name.
+- **protocol_version** is the revision negotiated for the session, or declared by the request:
+  {versions}; `{unknown}` where neither was seen.
 - **In flight**. A call is in flight under the label that its name has when the call begins; it is
   counted under the label that its name has when it ends.
 - **Text**. Lone surrogates, control characters, line ends, bidirectional marks and invisible spaces
@@ -97,6 +148,11 @@ closed list, or beyond a cap, is counted under `{other}`.
   read the same afterwards share their series.
 - **method** of requests: {requests}.
 - **method** of notifications: {notifications}.
+- **method** of `mcp_input_requests_total` and `mcp_input_request_duration_seconds`: {inputs}.
+- **delivery**: {deliveries}.
+- **outcome** of `mcp_tasks_total`: {task_outcomes}.
+- **reason** of `mcp_sessions_closed_total`: {session_ends}.
+- **kind** of streams: {stream_kinds}.
 - **code** of JSON-RPC errors: {codes}.
 - **level**: {levels}.
 - **method** of HTTP: {http_methods}.
@@ -104,7 +160,7 @@ closed list, or beyond a cap, is counted under `{other}`.
 - **reason** of `mcp_proxy_uninspected_messages_total`: {uninspected}.
 - **reason** of `mcp_upstream_failures_total`: {down} set `mcp_upstream_up` to 0; {broken} do not.
 - **side** is client or upstream, **state** active or idle, **phase** request or response,
-  **direction** to_server or to_client, **kind** request, response or notification.
+  **direction** to_server or to_client, **kind** of messages request, response or notification.
 - Ids, sessions, arguments, resource URIs and tokens are never labels.
 """
 
@@ -116,9 +172,10 @@ _BOUNDS = """\
 | symbol | stands for | at most |
 |---|---|---|
 {rows}
-All families together have at most `{process} + S x ({server} + {tool} x T)` lines of figures,
-whatever peers send. That takes every method, status and outcome there is: a tool whose calls end in
-`n` different ways has {fixed} + {per_outcome} x `n` lines.
+All families together have at most `{process} + S x ({server} + {tool} x T + {client} x K)` lines of
+figures, whatever peers send. That takes every method, status and outcome there is: a tool whose
+calls end in `n` different ways has {fixed} + {per_outcome} x `n` lines, and {tasks} more if tasks
+answer them.
 """
 
 _FAMILY_HEAD = """
@@ -179,12 +236,20 @@ def _decimal(bound: float) -> str:
 def _labels(options: MetricsOptions) -> str:
     return _LABELS.format(
         other=OTHER,
+        unknown=UNKNOWN,
         empty=EMPTY,
         listed=options.max_listed_tools,
         called=options.max_tools,
+        clients=options.max_clients,
         length=options.max_label_length,
         requests=_words(REQUEST_METHODS),
         notifications=_words(NOTIFICATION_METHODS),
+        inputs=_words(INPUT_METHODS),
+        deliveries=_meanings(DELIVERIES),
+        task_outcomes=_meanings(TASK_OUTCOMES),
+        session_ends=_meanings(SESSION_ENDS),
+        stream_kinds=_meanings(STREAM_KINDS),
+        versions=_words(PROTOCOL_VERSIONS),
         codes=_words(JSONRPC_CODES.values()),
         levels=_words(LOG_LEVELS),
         http_methods=_words(HTTP_METHODS),
@@ -198,18 +263,31 @@ def _words(words: Iterable[str]) -> str:
     return ", ".join(sorted(words))
 
 
+def _meanings(words: Mapping[S, str]) -> str:
+    return "; ".join(f"`{word.value}` ({meaning})" for word, meaning in words.items())
+
+
 def _bounds() -> str:
     rows = "".join(
         f"| {symbol} | {dimension.text} | {dimension.size or 'as configured'} |\n"
         for symbol, dimension in DIMENSIONS.items()
     )
-    process = limit(servers=0, tools=0)
-    server = limit(servers=1, tools=0) - process
-    tool = limit(servers=1, tools=1) - process - server
-    per_outcome = sum(family.lines for family in SECTIONS["Tool calls"] if _by_outcome(family))
-    fixed = tool - per_outcome * len(Outcome)
+    process = limit(servers=0, tools=0, clients=0)
+    server = limit(servers=1, tools=0, clients=0) - process
+    tool = limit(servers=1, tools=1, clients=0) - process - server
+    client = limit(servers=1, tools=0, clients=1) - process - server
+    per_outcome = sum(family.lines for family in filter(_by_outcome, SECTIONS["Tool calls"]))
+    one = {"S": 1, "T": 1}
+    tasks = sum(family.limit(one) * family.lines for family in filter(_by_tool, SECTIONS["Tasks"]))
     return _BOUNDS.format(
-        rows=rows, process=process, server=server, tool=tool, fixed=fixed, per_outcome=per_outcome
+        rows=rows,
+        process=process,
+        server=server,
+        tool=tool,
+        client=client,
+        fixed=tool - tasks - per_outcome * len(Outcome),
+        per_outcome=per_outcome,
+        tasks=tasks,
     )
 
 
@@ -217,12 +295,17 @@ def _by_outcome(family: Family) -> bool:
     return "outcome" in family.labels
 
 
-def limit(*, servers: int, tools: int) -> int:
+def _by_tool(family: Family) -> bool:
+    return "tool" in family.labels
+
+
+def limit(*, servers: int, tools: int, clients: int) -> int:
     """Return how many lines of figures a scrape can have at most, the process apart.
 
-    tools is how many labels each server has, ``_other`` included.
+    tools and clients are how many labels of each kind a server has, ``_other`` and ``_unknown``
+    included.
     """
-    sizes = {"S": servers, "T": tools}
+    sizes = {"S": servers, "T": tools, "K": clients}
     return sum(family.limit(sizes) * family.lines for family in FAMILIES)
 
 

@@ -10,6 +10,7 @@ from math import prod
 from types import MappingProxyType
 
 from mcp_proxy_exporter.observe import words
+from mcp_proxy_exporter.protocol.events import Delivery, SessionEnd, StreamKind, TaskOutcome
 from mcp_proxy_exporter.protocol.outcome import Outcome
 
 
@@ -35,7 +36,10 @@ DIMENSIONS: Mapping[str, Dimension] = MappingProxyType(
     {
         "S": Dimension(text="configured servers", size=None),
         "T": Dimension(text="tool names admitted (see Labels) and `_other`", size=None),
-        "O": Dimension(text="outcomes", size=len(Outcome)),
+        "K": Dimension(
+            text="client names admitted (see Labels), `_other` and `_unknown`", size=None
+        ),
+        "O": Dimension(text="outcomes of requests", size=len(Outcome)),
         "M": Dimension(
             text="request methods of all MCP revisions and `_other`",
             size=len(words.REQUEST_METHODS) + 1,
@@ -46,6 +50,17 @@ DIMENSIONS: Mapping[str, Dimension] = MappingProxyType(
         ),
         "C": Dimension(
             text="known JSON-RPC error codes and `_other`", size=len(words.JSONRPC_CODES) + 1
+        ),
+        "I": Dimension(
+            text="ways in which a server asks for input and `_other`",
+            size=len(words.INPUT_METHODS) + 1,
+        ),
+        "D": Dimension(text="ways in which that question travels", size=len(Delivery)),
+        "A": Dimension(text="outcomes of tasks", size=len(TaskOutcome)),
+        "B": Dimension(text="reasons for which sessions end", size=len(SessionEnd)),
+        "G": Dimension(text="kinds of long-lived event streams", size=len(StreamKind)),
+        "P": Dimension(
+            text="revisions of MCP, `_other` and `_unknown`", size=len(words.PROTOCOL_VERSIONS) + 2
         ),
         "L": Dimension(text="log levels of RFC 5424 and `_other`", size=len(words.LOG_LEVELS) + 1),
         "H": Dimension(text="HTTP methods and `_other`", size=len(words.HTTP_METHODS) + 1),
@@ -96,7 +111,7 @@ class Family:
         return 2 if self.kind is Kind.SUMMARY else 1
 
     def limit(self, sizes: Mapping[str, int]) -> int:
-        """Return how many series there can be, given the sizes of S and T."""
+        """Return how many series there can be, given the sizes of S, T and K."""
         return prod(_size(factor, sizes) for factor in self.bound.split("*"))
 
 

@@ -1,11 +1,12 @@
 """What may become a label value, and how it is written.
 
 Knows that names come from peers who may want to break a scrape or to explode the number of series;
-does not know families. Two defences: `clean` makes any text harmless, `ToolNames` decides which
-tool names get series of their own at all.
+does not know families. Two defences: `clean` makes any text harmless, `ToolNames` and
+`ClientNames` decide which names get series of their own at all.
 """
 
 from collections.abc import Collection
+from typing import Protocol
 
 EMPTY = "_empty"
 """Stands for the empty name: to Prometheus an empty label value is no label."""
@@ -39,14 +40,51 @@ def render(names: Collection[str], values: Collection[str]) -> str:
     return f"{{{','.join(pairs)}}}" if names else ""
 
 
+class Names(Protocol):
+    """Decides which values of one server become values of a label."""
+
+    def __len__(self) -> int:
+        """Return how many values are admitted."""
+
+    @property
+    def limit(self) -> int:
+        """How many values can be admitted at most, as things stand."""
+
+
+class ClientNames:
+    """Decides which names of one server's clients become label values.
+
+    Nobody vouches for a client's name, so the first ones are admitted, for ever, up to the cap.
+    """
+
+    def __init__(self, *, max_names: int, max_length: int) -> None:
+        self.limit = max_names
+        """How many names can be admitted at most."""
+        self._max_length = max_length
+        self._admitted: set[str] = set()
+
+    def __len__(self) -> int:
+        """Return how many names are admitted."""
+        return len(self._admitted)
+
+    def admit(self, name: str) -> str | None:
+        """Return the label of a name; None beyond the cap."""
+        text = clean(name, self._max_length)
+        if text not in self._admitted:
+            if len(self._admitted) >= self.limit:
+                return None
+            self._admitted.add(text)
+        return text
+
+
 class ToolNames:
     """Decides which tool names of one server become label values. Admitted once is for ever.
 
     - A name that the server listed is admitted, up to `max_listed` different names in all the time
       of the process: a server cannot make series without end either.
-    - Until the first complete list, a name is also admitted when a call of it succeeds, up to
-      `max_called` names. Callers cannot use up what listed names are entitled to: the two counts
-      are kept apart, and a name that is listed later gives its place back.
+    - While no complete list is known to hold, a name is also admitted when a call of it succeeds,
+      up to `max_called` names. Callers cannot use up what listed names are entitled to: the two
+      counts are kept apart, and a name that is listed later gives its place back.
     - An answer with ``isError`` never admits: most servers answer an unknown tool that way.
 
     Names are kept as `clean` returns them, so memory is bounded as well as series.
@@ -91,6 +129,13 @@ class ToolNames:
         """Take note that a list was seen to its end: from now on success admits nothing."""
         self._complete = True
 
+    def reopen(self) -> None:
+        """Take note that the server has other tools than it listed, until the next complete list.
+
+        Success admits names again, within the cap of all such names so far.
+        """
+        self._complete = False
+
     def admit_called(self, name: str) -> str | None:
         """Return the label of a name whose call succeeded; None where that does not admit it."""
         text = self.clean(name)
@@ -102,7 +147,7 @@ class ToolNames:
     def is_unknown(self, name: str) -> bool:
         """Return whether a name certainly was on no list.
 
-        Never before a complete list, and no more once the lists went beyond the cap: then nobody
-        remembers what they said.
+        Never without a complete list that still holds, and no more once the lists went beyond the
+        cap: then nobody remembers what they said.
         """
         return self._complete and not self._cut and self.clean(name) not in self._listed

@@ -22,20 +22,35 @@ from prometheus_client.registry import Collector
 from mcp_proxy_exporter import __version__
 from mcp_proxy_exporter.observe.calls import CallMetrics
 from mcp_proxy_exporter.observe.catalogue import DURATION_BUCKETS, FAMILIES
+from mcp_proxy_exporter.observe.clients import ClientMetrics
 from mcp_proxy_exporter.observe.clock import Clock
 from mcp_proxy_exporter.observe.http import HttpMetrics
-from mcp_proxy_exporter.observe.labels import ToolNames, clean
+from mcp_proxy_exporter.observe.inputs import InputMetrics
+from mcp_proxy_exporter.observe.labels import ClientNames, Names, ToolNames, clean
 from mcp_proxy_exporter.observe.messages import MessageMetrics
 from mcp_proxy_exporter.observe.series import Polled, Store, Value, Values
+from mcp_proxy_exporter.observe.sessions import SessionMetrics, StreamMetrics
+from mcp_proxy_exporter.observe.tasks import TaskMetrics
 from mcp_proxy_exporter.observe.tools import ToolMetrics
 from mcp_proxy_exporter.protocol.events import (
     CallClosed,
     CallOpened,
+    EraFellBack,
     Event,
     HttpExchangeClosed,
+    InputAnswered,
+    InputRequested,
     InspectionStopped,
     LateResponse,
     MessageSeen,
+    SessionClosed,
+    SessionOpened,
+    StreamClosed,
+    StreamEvents,
+    StreamOpened,
+    TaskClosed,
+    TaskOpened,
+    ToolsChanged,
     ToolsListed,
     ToolsSeen,
     UpstreamAnswered,
@@ -49,8 +64,14 @@ MAX_CALLED_TOOLS = 200
 # The cap of names that a server ever listed: generous, because these are real. A gateway in front
 # of many servers lists hundreds; a hostile server would list without end.
 MAX_LISTED_TOOLS = 1000
+# The cap of client names per server: clients are programs, of which few are about; the name is free
+# text that nobody vouches for.
+MAX_CLIENTS = 50
 # MCP 2025-11-25, server/tools: names should have 1 to 128 characters.
 MAX_LABEL_LENGTH = 128
+
+_CAPPED_LABELS = ("tool", "client")
+"""The labels whose values are names from the wire that were admitted, up to a cap."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +82,8 @@ class MetricsOptions:
     """Tool names per server that become labels because a call of them succeeded."""
     max_listed_tools: int = MAX_LISTED_TOOLS
     """Tool names per server that become labels because ``tools/list`` showed them."""
+    max_clients: int = MAX_CLIENTS
+    """Client names per server that become labels: those that come first."""
     max_label_length: int = MAX_LABEL_LENGTH
     """Characters of a label value that comes from the wire; longer ones are cut."""
     duration_buckets: tuple[float, ...] = DURATION_BUCKETS
@@ -99,14 +122,24 @@ class ServerMetrics:
 
     def __init__(self, name: str, store: Store, options: MetricsOptions) -> None:
         clock = Clock(options.wall_clock, options.monotonic_clock)
-        names = ToolNames(
+        tool_names = ToolNames(
             max_called=options.max_tools,
             max_listed=options.max_listed_tools,
             max_length=options.max_label_length,
         )
-        self._tools = tools = ToolMetrics(name, store, names, clock)
+        client_names = ClientNames(
+            max_names=options.max_clients, max_length=options.max_label_length
+        )
+        self.names: Mapping[str, Names] = {"tool": tool_names, "client": client_names}
+        """Who decides which names become values of a label, by the label."""
         self._http = http = HttpMetrics(name, store, clock)
-        calls = CallMetrics(name, store, tools, clock)
+        tools = ToolMetrics(name, store, tool_names, clock)
+        clients = ClientMetrics(name, store, client_names)
+        calls = CallMetrics(name, store, tools, clients, clock)
+        inputs = InputMetrics(name, store)
+        tasks = TaskMetrics(name, store, tools)
+        sessions = SessionMetrics(name, store)
+        streams = StreamMetrics(name, store)
         messages = MessageMetrics(name, store)
         self._handlers: dict[type[Event], Callable[[Any], None]] = {
             CallOpened: calls.opened,
@@ -116,16 +149,22 @@ class ServerMetrics:
             InspectionStopped: messages.stopped,
             ToolsSeen: tools.seen,
             ToolsListed: tools.listed,
+            ToolsChanged: tools.changed,
+            TaskOpened: tasks.opened,
+            TaskClosed: tasks.closed,
+            SessionOpened: sessions.opened,
+            SessionClosed: sessions.closed,
+            StreamOpened: streams.opened,
+            StreamEvents: streams.passed,
+            StreamClosed: streams.closed,
+            InputRequested: inputs.requested,
+            InputAnswered: inputs.answered,
+            EraFellBack: clients.fell_back,
             HttpExchangeClosed: http.closed,
             UpstreamConnected: http.connected,
             UpstreamAnswered: http.answered,
             UpstreamFailed: http.failed,
         }
-
-    @property
-    def tool_names(self) -> ToolNames:
-        """Who decides which tool names become labels."""
-        return self._tools.names
 
     def handle(self, event: Event) -> None:
         """Count one event: the hot path.
@@ -155,7 +194,9 @@ class Metrics:
         self._options = options
         self._servers: dict[str, ServerMetrics] = {}
         self._faults = self.store.of(Values, "mcp_proxy_inspection_errors_total")
-        self.store.of(Values, "mcp_proxy_label_overflow_total").child("tool")
+        overflow = self.store.of(Values, "mcp_proxy_label_overflow_total")
+        for label in _CAPPED_LABELS:
+            overflow.child(label)
         info = self.store.of(Values, "mcp_proxy_build_info")
         info.child(__version__, options.revision, platform.python_version()).value = 1
         self._watch("mcp_proxy_label_values", len)
@@ -173,12 +214,18 @@ class Metrics:
         """Count a fault of the inspection itself; stage is one of the program's own few words."""
         self._faults.child(stage).value += 1
 
-    def _watch(self, family: str, figure: Callable[[ToolNames], int]) -> None:
+    def _watch(self, family: str, figure: Callable[[Names], int]) -> None:
         polled = self.store.of(Polled, family)
 
         def read() -> Sequence[Value]:
             servers = tuple(self._servers.values())
-            total = sum(figure(server.tool_names) for server in servers)
-            return (Value(polled.family, ("tool",), total),)
+            return tuple(
+                Value(
+                    polled.family,
+                    (label,),
+                    sum(figure(server.names[label]) for server in servers),
+                )
+                for label in _CAPPED_LABELS
+            )
 
         polled.watch(read)

@@ -10,7 +10,13 @@ from mcp_proxy_exporter.observe.clock import Clock
 from mcp_proxy_exporter.observe.labels import ToolNames
 from mcp_proxy_exporter.observe.series import Histogram, Histograms, Polled, Store, Value, Values
 from mcp_proxy_exporter.observe.words import OTHER
-from mcp_proxy_exporter.protocol.events import CallClosed, Tool, ToolsListed, ToolsSeen
+from mcp_proxy_exporter.protocol.events import (
+    CallClosed,
+    Tool,
+    ToolsChanged,
+    ToolsListed,
+    ToolsSeen,
+)
 from mcp_proxy_exporter.protocol.outcome import Outcome
 
 _HINTS = {None: "unset", False: "false", True: "true"}
@@ -61,7 +67,7 @@ class ToolMetrics:
         """Count a call that begins; return what `closed` wants back."""
         series = self._series.get(name) if name is not None else None
         if series is None:
-            series = self._find(name)
+            series = self.find(name)
         series.in_flight.value += 1
         return series
 
@@ -72,7 +78,7 @@ class ToolMetrics:
         outcome = event.outcome
         series = self._series.get(name) if name is not None else None
         if series is None:
-            series = self._judge(name, outcome)
+            series = self.judge(name, succeeded=outcome is Outcome.SUCCESS)
         pair = series.outcomes.get(outcome)
         if pair is None:
             pair = self._outcome(series, outcome)
@@ -93,14 +99,35 @@ class ToolMetrics:
 
     def listed(self, event: ToolsListed) -> None:
         """Take a complete list as the inventory."""
+        # First: the same list again also says that what a change announced is in it.
+        self.names.complete()
         if event.tools == self._inventory:
             return
         self._inventory = event.tools
-        self.names.complete()
         self._counts.child(self._server).value = len(event.tools)
         # By label: two names may read the same, and a series must not appear twice in a scrape.
         infos = {series.label: tool for tool, series in self._admit(event.tools)}
         self._inventory_series = tuple(self._info(label, tool) for label, tool in infos.items())
+
+    def changed(self, _event: ToolsChanged) -> None:
+        """Trust no list, until the next one, to name all tools; keep showing the last one."""
+        self.names.reopen()
+
+    def find(self, name: str | None) -> ToolSeries:
+        """Return the series of a name as admitted by now."""
+        found = None if name is None else self._series.get(self.names.clean(name))
+        return found or self._others()
+
+    def judge(self, name: str | None, *, succeeded: bool) -> ToolSeries:
+        """Return the series of what ended under a name; its success may admit the name."""
+        found = self.find(name)
+        if name is None or found is not self._other:
+            return found
+        label = self.names.admit_called(name) if succeeded else None
+        if label is not None:
+            return self._make(label)
+        self._overflow.value += 1
+        return found
 
     def _admit(self, tools: Sequence[Tool]) -> list[tuple[Tool, ToolSeries]]:
         admitted = []
@@ -119,22 +146,6 @@ class ToolMetrics:
         series = self._series.get(label) or self._make(label)
         series.listed = True
         return series
-
-    def _find(self, name: str | None) -> ToolSeries:
-        """Return the series of a name as admitted by now."""
-        found = None if name is None else self._series.get(self.names.clean(name))
-        return found or self._others()
-
-    def _judge(self, name: str | None, outcome: Outcome) -> ToolSeries:
-        """Return the series of a call that ended; its success may admit the name."""
-        found = self._find(name)
-        if name is None or found is not self._other:
-            return found
-        label = self.names.admit_called(name) if outcome is Outcome.SUCCESS else None
-        if label is not None:
-            return self._make(label)
-        self._overflow.value += 1
-        return found
 
     def _others(self) -> ToolSeries:
         if self._other is None:

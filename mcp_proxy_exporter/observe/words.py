@@ -10,6 +10,9 @@ from types import MappingProxyType
 OTHER = "_other"
 """Stands for every value that is not on its list, or beyond its cap."""
 
+UNKNOWN = "_unknown"
+"""Stands for a value that was never told."""
+
 # Requests of all revisions, 2024-11-05 to 2026-07-28, both directions. Tasks: core of 2025-11-25
 # (tasks/result, tasks/list) and the extension of 2026-07-28 (tasks/update).
 REQUEST_METHODS = frozenset(
@@ -62,6 +65,14 @@ NOTIFICATION_METHODS = frozenset(
         "notifications/tasks/status",
         "notifications/tools/list_changed",
     }
+)
+
+# What a server may ask a client for (MCP 2025-11-25, client features; the same three in the input
+# requests of 2026-07-28).
+INPUT_METHODS = frozenset({"elicitation/create", "roots/list", "sampling/createMessage"})
+
+PROTOCOL_VERSIONS = frozenset(
+    {"2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25", "2026-07-28"}
 )
 
 LOG_NOTIFICATION = "notifications/message"

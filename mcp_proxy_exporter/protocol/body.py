@@ -141,7 +141,22 @@ class EventStreamBody(msgspec.Struct, eq=False, gc=False):
     _coding: ContentDecoder | Malformed | None
     _decoder: EventStreamDecoder
     _held: int = 0
-    _stopped: bool = False
+    stopped: bool = False
+    """Its coding is broken: nothing more can be read."""
+    seen: int = 0
+    """Events that passed, of any type."""
+    endpoint: bytes | None = None
+    """The data of the first ``endpoint`` event (HTTP+SSE, 2024-11-05)."""
+
+    @property
+    def event_ids(self) -> Sequence[bytes]:
+        """The last places that a client may resume from."""
+        return self._decoder.event_ids
+
+    @property
+    def retry(self) -> float:
+        """Seconds that the client is asked to wait before it resumes."""
+        return (self._decoder.retry or 0) / 1000
 
     @property
     def resumable(self) -> bool:
@@ -151,12 +166,12 @@ class EventStreamBody(msgspec.Struct, eq=False, gc=False):
     def feed(self, data: bytes) -> Sequence[Text | Malformed]:
         """Take the next bytes; give the texts and reports that they complete."""
         if self._coding is not None:
-            if self._stopped or not data:
+            if self.stopped or not data:
                 return ()
             decoded = _take_off(self._coding, data, self._limit)
             if isinstance(decoded, Malformed):
                 self.close()
-                self._stopped = True
+                self.stopped = True
                 return (decoded,)
             data = decoded
         events = self._decoder.feed(data)
@@ -165,11 +180,16 @@ class EventStreamBody(msgspec.Struct, eq=False, gc=False):
             self._settle(held)
         if not events:
             return ()
-        return [
-            TOO_LARGE if event.data is None else event.data
-            for event in events
-            if event.type in _MESSAGE_TYPES and event.data != b""
-        ]
+        self.seen += len(events)
+        texts: list[Text | Malformed] = []
+        for event in events:
+            text = event.data
+            if event.type in _MESSAGE_TYPES:
+                if text != b"":
+                    texts.append(TOO_LARGE if text is None else text)
+            elif event.type == b"endpoint" and text and self.endpoint is None:
+                self.endpoint = bytes(text)
+        return texts
 
     def finish(self) -> None:
         """End the body: an event without its blank line never happened (WHATWG HTML 9.2.6)."""

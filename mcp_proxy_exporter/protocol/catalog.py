@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 
 from mcp_proxy_exporter.protocol.events import Event, Tool, ToolsListed, ToolsSeen
-from mcp_proxy_exporter.protocol.jsonrpc import MAX_TEXT
+from mcp_proxy_exporter.protocol.ids import MAX_TEXT
 
 # Places in listings where a next page may be asked for. Who gives up in the middle leaves one
 # behind, until younger ones push it out.

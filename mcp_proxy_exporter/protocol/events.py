@@ -36,6 +36,66 @@ class MessageKind(StrEnum):
     __hash__ = str.__hash__  # as above
 
 
+class StreamKind(StrEnum):
+    """Which long-lived event stream it is."""
+
+    GET = "get"
+    """The answer to a GET (2025-03-26 to 2025-11-25, basic/transports)."""
+    LISTEN = "listen"
+    """The answer to ``subscriptions/listen`` (2026-07-28, basic/patterns/subscriptions)."""
+    LEGACY_SSE = "legacy_sse"
+    """The stream of HTTP+SSE, which begins with an ``endpoint`` event (2024-11-05)."""
+
+    __hash__ = str.__hash__  # as above
+
+
+class SessionEnd(StrEnum):
+    """Why a session is over."""
+
+    DELETED = "deleted"
+    """The client's DELETE was answered with 2xx."""
+    EXPIRED = "expired"
+    """The server did not know it any more."""
+    IDLE = "idle"
+    """Nothing was heard of it for too long, or more sessions began than are remembered."""
+
+
+class Delivery(StrEnum):
+    """How a server asks a client for input."""
+
+    SERVER_REQUEST = "server_request"
+    """By a request of its own (up to 2025-11-25)."""
+    INPUT_REQUIRED = "input_required"
+    """By the answer to a call that the client then repeats (2026-07-28, or error -32042)."""
+
+
+class TaskOutcome(StrEnum):
+    """How a task ended, judged by what it brought, not by its status."""
+
+    SUCCESS = "success"
+    TOOL_ERROR = "tool_error"
+    """Its result has ``isError: true``."""
+    FAILED = "failed"
+    """A JSON-RPC error, or the status ``failed`` before any payload was seen."""
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+    """The server did not know it any more when its client asked."""
+    UNOBSERVED = "unobserved"
+    """Its time to live passed and nobody saw its end."""
+
+
+class Client(msgspec.Struct, frozen=True, gc=False, cache_hash=True):
+    """Who sends requests, as it says itself: unverified, for display only."""
+
+    name: str | None = None
+    """``clientInfo.name``: of the session's ``initialize``, or of the request's ``_meta``."""
+    protocol_version: str | None = None
+    """Negotiated for the session, or declared by the request.
+
+    Of ``initialize`` the revision that it asks for.
+    """
+
+
 class Call(msgspec.Struct, eq=False, frozen=True, gc=False):
     """One JSON-RPC request of a client, from the moment its HTTP body was read whole.
 
@@ -46,6 +106,7 @@ class Call(msgspec.Struct, eq=False, frozen=True, gc=False):
     name: str | None
     """``params.name`` of ``tools/call`` and ``prompts/get``; None where absent or not a string."""
     opened_at: float
+    client: Client = Client()
 
 
 class CallOpened(msgspec.Struct, frozen=True, gc=False):
@@ -66,6 +127,8 @@ class CallClosed(msgspec.Struct, frozen=True, gc=False):
     """Bytes of the JSON text of ``result``; None when there was none."""
     error_code: int | None = None
     """``error.code``; None where the answer was no error or its code no integer."""
+    waited: float = 0.0
+    """Seconds of the call in which the client had a question of the server to answer."""
 
 
 class MessageSeen(msgspec.Struct, frozen=True, gc=False):
@@ -106,6 +169,84 @@ class ToolsListed(msgspec.Struct, frozen=True, gc=False):
     """A ``tools/list`` is complete, all its pages together: this is the inventory now."""
 
     tools: tuple[Tool, ...]
+
+
+class ToolsChanged(msgspec.Struct, frozen=True, gc=False):
+    """The server announced other tools (``notifications/tools/list_changed``).
+
+    What was listed before is not the whole truth any more. Several clients may be told of one
+    change.
+    """
+
+
+class SessionOpened(msgspec.Struct, frozen=True, gc=False):
+    """A session began: ``initialize`` was answered with an ``Mcp-Session-Id``.
+
+    Or one that began before the proxy did was used with success. Followed by one `SessionClosed`.
+    """
+
+
+class SessionClosed(msgspec.Struct, frozen=True, gc=False):
+    """A session ended."""
+
+    reason: SessionEnd
+    duration: float
+    """Seconds from its beginning to its end; to when it was last heard of where it was idle."""
+
+
+class StreamOpened(msgspec.Struct, frozen=True, gc=False):
+    """A long-lived event stream began. Followed by one `StreamClosed` of its kind."""
+
+    kind: StreamKind
+    instead_of: StreamKind | None = None
+    """Said again of an open stream, when its first event shows that it is of another kind."""
+
+
+class StreamEvents(msgspec.Struct, frozen=True, gc=False):
+    """Events passed on a long-lived stream, whether they hold messages or not."""
+
+    kind: StreamKind
+    count: int
+
+
+class StreamClosed(msgspec.Struct, frozen=True, gc=False):
+    """A long-lived event stream ended, whoever ended it."""
+
+    kind: StreamKind
+    duration: float
+
+
+class TaskOpened(msgspec.Struct, frozen=True, gc=False):
+    """A call was answered by a task. Followed by one `TaskClosed` with the same call."""
+
+    call: Call
+
+
+class TaskClosed(msgspec.Struct, frozen=True, gc=False):
+    """The first sign of a task's end passed, or it was given up."""
+
+    call: Call
+    outcome: TaskOutcome
+    duration: float
+    """Seconds from the call's opening: an upper bound, by as much as the client polls too late."""
+
+
+class InputRequested(msgspec.Struct, frozen=True, gc=False):
+    """A server asked a client for input: sampling, elicitation, roots."""
+
+    method: str
+    delivery: Delivery
+
+
+class InputAnswered(msgspec.Struct, frozen=True, gc=False):
+    """A client answered: the time is its own, or that of the human or model behind it."""
+
+    method: str
+    duration: float
+
+
+class EraFellBack(msgspec.Struct, frozen=True, gc=False):
+    """A client's ``server/discover`` was refused, and it turned to ``initialize`` instead."""
 
 
 class InspectionStopped(msgspec.Struct, frozen=True, gc=False):
@@ -159,6 +300,17 @@ Event: TypeAlias = (
     | LateResponse
     | ToolsSeen
     | ToolsListed
+    | ToolsChanged
+    | SessionOpened
+    | SessionClosed
+    | StreamOpened
+    | StreamEvents
+    | StreamClosed
+    | TaskOpened
+    | TaskClosed
+    | InputRequested
+    | InputAnswered
+    | EraFellBack
     | InspectionStopped
     | HttpExchangeClosed
     | UpstreamConnected

@@ -10,15 +10,14 @@ array for ``params``, a number for a name) is it decoded again, member by member
 
 import re
 from collections.abc import Callable
-from hashlib import sha256
 from typing import Final, TypeAlias
 
 import msgspec
 
-VERSION: Final = "2.0"
+from mcp_proxy_exporter.protocol.ids import Id, read_id
+from mcp_proxy_exporter.protocol.params import Params, read_params, read_text
 
-# Doubles hold every integer below, so that a number survives a JavaScript peer.
-MAX_EXACT_DOUBLE: Final = 2**53
+VERSION: Final = "2.0"
 
 # Messages in one array. The TypeScript SDK accepts 100; ten times that is nobody's habit.
 MAX_BATCH: Final = 1_000
@@ -27,39 +26,6 @@ MAX_BATCH: Final = 1_000
 MAX_BATCH_COMMAS: Final = 200_000
 # Escaped halves of surrogate pairs in a text that has to be mended, at 0.2 us each.
 MAX_SURROGATES: Final = 50_000
-# Names and ids are held while a call is open. MCP asks for tool names of at most 128 characters
-# (2026-07-28 server/tools, Tool Names), and an id is a counter or a UUID.
-MAX_TEXT: Final = 1_024
-
-Id: TypeAlias = int | str | float | bool | msgspec.UnsetType | None
-"""A JSON-RPC id; UNSET where the member is absent, which null is not."""
-IdKey: TypeAlias = int | str | tuple[type, object] | None
-"""An id as a dictionary key. 1, 1.0 and true are three JSON values but one Python key, so all but
-integers, strings and null stand in a tuple with their type."""
-
-
-class Meta(msgspec.Struct, gc=False, frozen=True):
-    """``params._meta``."""
-
-    protocol_version: str | None = msgspec.field(
-        name="io.modelcontextprotocol/protocolVersion", default=None
-    )
-
-
-class TaskParams(msgspec.Struct, gc=False, frozen=True):
-    """``params.task`` (2025-11-25): that it is there is all that matters."""
-
-
-class Params(msgspec.Struct, gc=False, frozen=True):
-    """The members of ``params`` that inspection reads, of whatever method."""
-
-    name: str | None = None
-    uri: str | None = None
-    cursor: str | None = None
-    level: str | None = None
-    task_id: str | None = msgspec.field(name="taskId", default=None)
-    task: TaskParams | None = None
-    meta: Meta | None = msgspec.field(name="_meta", default=None)
 
 
 class Error(msgspec.Struct, gc=False, frozen=True):
@@ -67,6 +33,7 @@ class Error(msgspec.Struct, gc=False, frozen=True):
 
     code: int | float | None = None
     message: str | None = None
+    data: msgspec.Raw = msgspec.Raw(b"")
 
 
 class Message(msgspec.Struct, gc=False, frozen=True):
@@ -115,26 +82,9 @@ class _Loose(msgspec.Struct, gc=False, frozen=True):
     error: msgspec.Raw = msgspec.Raw(b"")
 
 
-class _LooseParams(msgspec.Struct, gc=False, frozen=True):
-    """``params`` of whatever types."""
-
-    name: msgspec.Raw = msgspec.Raw(b"")
-    uri: msgspec.Raw = msgspec.Raw(b"")
-    cursor: msgspec.Raw = msgspec.Raw(b"")
-    level: msgspec.Raw = msgspec.Raw(b"")
-    task_id: msgspec.Raw = msgspec.field(name="taskId", default=msgspec.Raw(b""))
-    task: msgspec.Raw = msgspec.Raw(b"")
-    meta: msgspec.Raw = msgspec.field(name="_meta", default=msgspec.Raw(b""))
-
-
 _decode_message = msgspec.json.Decoder(Message).decode
 _decode_loose = msgspec.json.Decoder(_Loose).decode
-_decode_loose_params = msgspec.json.Decoder(_LooseParams).decode
-_decode_task = msgspec.json.Decoder(TaskParams).decode
-_decode_meta = msgspec.json.Decoder(Meta).decode
 _decode_error = msgspec.json.Decoder(Error).decode
-_decode_id = msgspec.json.Decoder(int | str | float | bool | None).decode
-_decode_text = msgspec.json.Decoder(str).decode
 _split = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 _REPLACEMENT: Final = rb"\\ufffd"
@@ -161,25 +111,6 @@ def decode(payload: bytes | bytearray) -> Decoded:
         return TOO_LARGE
     if message.jsonrpc == VERSION and (message.method is not None or _is_response(message)):
         return message
-    return None
-
-
-def id_key(value: Id) -> IdKey:
-    """Give the dictionary key of an id."""
-    if type(value) is int or value is None:
-        return value
-    if type(value) is str:
-        return value if len(value) <= MAX_TEXT else (str, sha256(value.encode()).digest())
-    return type(value), value
-
-
-def equal_number(key: IdKey) -> IdKey:
-    """Give the key of the number that JavaScript cannot tell from this one: of 1, that of 1.0."""
-    if type(key) is int:
-        # Above, doubles skip integers, and far above there are none.
-        return (float, float(key)) if abs(key) < MAX_EXACT_DOUBLE else None
-    if type(key) is tuple and type(key[1]) is float and key[1].is_integer():
-        return int(key[1])
     return None
 
 
@@ -243,43 +174,19 @@ def _read_loosely(text: bytes | msgspec.Raw) -> Message | Malformed | None:
         loose = _decode_loose(text)
     except msgspec.ValidationError:  # a number, a string, an array within an array
         return None
-    if _text(loose.jsonrpc) != VERSION:
+    if read_text(loose.jsonrpc) != VERSION:
         return None
     message_id: Id = msgspec.UNSET
     if len(loose.id):
         try:
-            message_id = _decode_id(loose.id)
+            message_id = read_id(loose.id)
         except msgspec.ValidationError:  # an object, an array, a number beyond all bounds
             return INVALID_JSON
-    method = _text(loose.method)
+    method = read_text(loose.method)
     if method is None and not _is_absent(loose.method):
         return INVALID_JSON
     return Message(
-        VERSION, message_id, method, _params(loose.params), loose.result, _error(loose.error)
-    )
-
-
-def _params(raw: msgspec.Raw) -> Params | None:
-    try:
-        loose = _decode_loose_params(raw)
-    except msgspec.DecodeError:  # absent, or an array
-        return None
-    try:
-        meta = _decode_meta(loose.meta)
-    except msgspec.DecodeError:  # absent, or not as specified
-        meta = None
-    try:
-        task = _decode_task(loose.task)
-    except msgspec.DecodeError:
-        task = None
-    return Params(
-        _text(loose.name),
-        _text(loose.uri),
-        _text(loose.cursor),
-        _text(loose.level),
-        _text(loose.task_id),
-        task,
-        meta,
+        VERSION, message_id, method, read_params(loose.params), loose.result, _error(loose.error)
     )
 
 
@@ -290,13 +197,6 @@ def _error(raw: msgspec.Raw) -> Error | None:
         return _decode_error(raw)
     except msgspec.ValidationError:
         return Error()
-
-
-def _text(raw: msgspec.Raw) -> str | None:
-    try:
-        return _decode_text(raw)
-    except msgspec.DecodeError:
-        return None
 
 
 def _is_absent(raw: msgspec.Raw) -> bool:

@@ -22,7 +22,20 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     max_buffered_bytes: int = 32 * 1024 * 1024
     """All unfinished messages of all exchanges together: eight of the largest ones at once."""
     max_open_calls: int = 10_000
-    """Calls in flight. About 1 KiB each, and each has a client's connection waiting for it."""
+    """Calls in flight, suspended ones included. About 1 KiB each."""
+    max_sessions: int = 10_000
+    """Sessions that are remembered. About 1 KiB each."""
+    max_tasks: int = 10_000
+    """Tasks whose end nobody has seen yet."""
+    suspended_seconds: float = 60.0
+    """How long a call may wait for its client to resume, besides what the server asked it to wait.
+
+    The SDKs come back after 1 to 30 s.
+    """
+    session_idle_seconds: float = 3600.0
+    """How long a session may be silent before it is taken for gone: most clients never DELETE."""
+    task_seconds: float = 3600.0
+    """How long a task is waited for whose server names no time to live."""
 
 
 class Budget:

@@ -1,8 +1,7 @@
 """Server-sent events out of bytes: the parsing algorithm of WHATWG HTML section 9.2.6.
 
-Knows lines, fields and the dispatch of events; does not know JSON, MCP or reconnection (the
-``retry`` field concerns clients only and is skipped like an unknown one). Bytes stay bytes: the
-data are JSON, whose decoder judges their UTF-8.
+Knows lines, fields and the dispatch of events; does not know JSON or MCP, nor who reconnects. Bytes
+stay bytes: the data are JSON, whose decoder judges their UTF-8.
 
 An event whose data exceed the limit is dropped up to its end and then reported once, with None
 for its data; the stream goes on.
@@ -17,6 +16,10 @@ import msgspec
 # Event types and ids are compared or held, never shown. Real ids are opaque cursors of less than
 # 100 bytes; a longer one is cut.
 MAX_FIELD: Final = 1_024
+# The last ids of a stream: what a client may not have received any more is little.
+MAX_IDS: Final = 8
+# Milliseconds, as digits: above, nobody would come back.
+_MAX_DIGITS: Final = 8
 # What can precede a value in its line: a byte order mark and "event: ".
 _PREFIX: Final = 10
 
@@ -56,6 +59,10 @@ class EventStreamDecoder(msgspec.Struct, eq=False, gc=False):
     """Bytes of data of one event; at most twice as much is held."""
     last_event_id: bytes = b""
     """The id that a client would resume from; empty while there is none."""
+    event_ids: tuple[bytes, ...] = ()
+    """The last ids, each a place that a client may resume from; the newest is last."""
+    retry: int | None = None
+    """Milliseconds that the client is asked to wait before it comes back."""
 
     # The event in the making:
     _type: bytes = b""
@@ -144,7 +151,8 @@ class EventStreamDecoder(msgspec.Struct, eq=False, gc=False):
                     self._data = None
                     self._overlong = False
                 self._type = b""
-                self.last_event_id = self._id
+                if self._id != self.last_event_id:
+                    self._take_id()
             elif line == b"event: message":
                 self._type = b"message"
             else:
@@ -164,6 +172,12 @@ class EventStreamDecoder(msgspec.Struct, eq=False, gc=False):
             joined += b"\n"
             joined += value
 
+    def _take_id(self) -> None:
+        """Take the id of a complete event: it is where a client would go on."""
+        self.last_event_id = self._id
+        if self._id:
+            self.event_ids = (*self.event_ids[1 - MAX_IDS :], self._id)
+
     def _take_field(self, line: bytes) -> None:
         name, _, value = line.partition(b":")
         value = value.removeprefix(b" ")
@@ -173,3 +187,5 @@ class EventStreamDecoder(msgspec.Struct, eq=False, gc=False):
             self._type = value[:MAX_FIELD]
         elif name == b"id" and b"\0" not in value[:MAX_FIELD]:
             self._id = value[:MAX_FIELD]
+        elif name == b"retry" and value.isdigit() and len(value) <= _MAX_DIGITS:
+            self.retry = int(value)

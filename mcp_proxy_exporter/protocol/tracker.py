@@ -1,39 +1,40 @@
 """JSON-RPC calls of one HTTP exchange: opened by its request, ended by its responses.
 
-Knows ids, and that every call that is opened is closed exactly once; does not know HTTP, nor how
-a message was read or a result is judged (`verdict`). Only the client's calls are here: the ids of
-the server's requests are a space of their own.
+Knows ids, and that every call that is opened is closed exactly once, here or in its scope; does not
+know HTTP, nor how a message was read or a result is judged (`verdict`). The ids of the server's
+requests are a space of their own.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 import msgspec
 
-from mcp_proxy_exporter.protocol.catalog import Catalog, place_of
+from mcp_proxy_exporter.protocol.calls import OpenCall, open_call
 from mcp_proxy_exporter.protocol.events import (
     Call,
     CallClosed,
     CallOpened,
+    Client,
+    Delivery,
     Direction,
+    EraFellBack,
     Event,
+    InputAnswered,
+    InputRequested,
     InspectionStopped,
     LateResponse,
     MessageKind,
     MessageSeen,
+    ToolsChanged,
 )
-from mcp_proxy_exporter.protocol.jsonrpc import (
-    MAX_TEXT,
-    TOO_LARGE,
-    IdKey,
-    Message,
-    Params,
-    equal_number,
-    id_key,
-)
-from mcp_proxy_exporter.protocol.limits import Budget
+from mcp_proxy_exporter.protocol.ids import IdKey, equal_number, id_key
+from mcp_proxy_exporter.protocol.inputs import INPUT_METHODS
+from mcp_proxy_exporter.protocol.jsonrpc import TOO_LARGE, Message
 from mcp_proxy_exporter.protocol.outcome import Outcome
-from mcp_proxy_exporter.protocol.routing import is_modern
+from mcp_proxy_exporter.protocol.params import Params
+from mcp_proxy_exporter.protocol.scope import NEVER, Found, Kind, Scope, Suspended
+from mcp_proxy_exporter.protocol.state import ServerState
 from mcp_proxy_exporter.protocol.verdict import judge
 
 # Members of an Enum as globals: looking one up costs 0.2 us on Python 3.11, a global 0.03.
@@ -45,52 +46,52 @@ _NOTIFICATION: Final = MessageKind.NOTIFICATION
 _SUCCESS: Final = Outcome.SUCCESS
 _UNSET: Final = msgspec.UNSET
 
-# The methods whose ``params.name`` names what is called.
-_NAMED: Final = frozenset({"tools/call", "prompts/get"})
+# A message on an event stream that answers a GET has no status of its own.
+_OK: Final = 200
 
+# The methods whose answers' heads matter: the one names a session, the other begins a stream.
+_HEADED: Final = frozenset({"initialize", "subscriptions/listen"})
 
-class OpenCall(msgspec.Struct, eq=False, gc=False):
-    """A call, and what of its request decides how its end is read."""
+# The notifications of a server that say more than that they passed.
+_TOOLS_CHANGED: Final = "notifications/tools/list_changed"
+_CANCELLED: Final = "notifications/cancelled"
+_TASK_NOTICES: Final = frozenset({"notifications/tasks", "notifications/tasks/status"})
+_NOTICES: Final = _TASK_NOTICES | {_TOOLS_CHANGED, _CANCELLED}
 
-    call: Call
-    asked_for_task: bool = False
-    """It carried ``params.task`` (2025-11-25)."""
-    modern: bool = False
-    """Its ``params._meta`` declares 2026-07-28 or later."""
-    place: bytes | None = None
-    """Of a ``tools/list``: `catalog.place_of` its cursor."""
-    next: "OpenCall | None" = None
-    """The next one with the same id, which only a broken client sends."""
+_ANONYMOUS: Final = Client()
 
 
 class ExchangeTracker(msgspec.Struct, eq=False, gc=False):
     """The calls of one exchange by the id that answers them."""
 
-    catalog: Catalog
-    slots: Budget
-    """One for each open call of all exchanges."""
+    state: ServerState
+    answers_others: bool = False
+    """It is a stream that answers a GET: its responses belong to calls of other exchanges."""
+    resumes: bool = False
+    """Of such a stream: it goes on where another one ended."""
+    scope: Scope | None = None
+    client: Client = _ANONYMOUS
+    """Who sends its requests, unless they say so themselves."""
+    session_id: bytes | None = None
+    """Named by the response's head."""
+    headed: bool = False
+    """A request of it wants the response's head to be looked at."""
     open_calls: dict[IdKey, OpenCall] = {}
     answered: dict[IdKey, str] | None = None
-    """The methods of the calls that had their answer."""
+    """The methods of the calls that had their answer, or none and are over."""
     first_message_at: float | None = None
 
     def client_message(self, message: Message, size: int, now: float) -> Sequence[Event]:
         """Take a message to the server: a request opens a call."""
         method = message.method
         if method is None:
-            return (MessageSeen(_TO_SERVER, _RESPONSE, None, size),)
+            return (MessageSeen(_TO_SERVER, _RESPONSE, None, size), *self._answer(message, now))
         if message.id is _UNSET:
-            return (MessageSeen(_TO_SERVER, _NOTIFICATION, method, size, _level(message)),)
-        seen = MessageSeen(_TO_SERVER, _REQUEST, method, size)
-        opened = _describe(method, message.params, now)
-        if not self.slots.take(1):
-            return seen, *_refuse(opened.call)
-        key = message.id if type(message.id) is int else id_key(message.id)
-        if key in self.open_calls:
-            self._queue(key, opened)
-        else:
-            self.open_calls[key] = opened
-        return seen, CallOpened(opened.call)
+            seen = MessageSeen(_TO_SERVER, _NOTIFICATION, method, size, _level(message))
+            if method == _CANCELLED and self.scope is not None:
+                return seen, *self._cancel(self.scope, message.params, now)
+            return (seen,)
+        return (MessageSeen(_TO_SERVER, _REQUEST, method, size), *self._open(message, method, now))
 
     def server_message(
         self, message: Message, size: int, status: int, now: float
@@ -100,40 +101,113 @@ class ExchangeTracker(msgspec.Struct, eq=False, gc=False):
             self.first_message_at = now
         method = message.method
         if method is not None:
-            kind = _NOTIFICATION if message.id is _UNSET else _REQUEST
-            return (MessageSeen(_TO_CLIENT, kind, method, size, _level(message)),)
+            return self._listen(message, method, size, now)
         seen = MessageSeen(_TO_CLIENT, _RESPONSE, None, size)
         key = message.id if type(message.id) is int else id_key(message.id)
         if key not in self.open_calls:
             other = equal_number(key)
             if other is None or other not in self.open_calls:
-                return (seen, *self._late(key, other))
+                return (seen, *self._match_elsewhere(key, other, message, now))
             key = other
         opened = self.open_calls[key]
         outcome, result_size, code = judge(message, status, asked_for_task=opened.asked_for_task)
-        call = opened.call
-        closed = CallClosed(call, outcome, now, self.first_message_at, result_size, code)
-        if call.method == "tools/list" and outcome is _SUCCESS:
-            listed = self.catalog.add(opened.place, message.result)
-            self._remove(key, opened)
-            return seen, closed, *listed
-        self._remove(key, opened)
-        return seen, closed
+        waited = 0.0 if opened.questions is None else opened.questions.total(now)
+        first = self.first_message_at
+        closed = CallClosed(opened.call, outcome, now, first, result_size, code, waited)
+        events: Sequence[Event] = (seen, closed)
+        if opened.instructive or outcome is not _SUCCESS:
+            origin = (self.scope, self.session_id)
+            events = (seen, closed, *self.state.learn(opened, message, outcome, origin, now))
+        # Last: whatever breaks before leaves the call open, for `close` to count it.
+        self.remove(key, opened)
+        self.state.calls.give(1)
+        return events
 
-    def close(self, outcome_of: Callable[[OpenCall], Outcome], now: float) -> Sequence[Event]:
-        """Close whatever is still open."""
+    def close(
+        self,
+        outcome_of: Callable[[OpenCall], Outcome | None],
+        now: float,
+        *,
+        deadline: float = NEVER,
+        event_ids: Sequence[bytes] = (),
+    ) -> Sequence[Event]:
+        """Close whatever is still open; suspend what has no outcome yet."""
         if not self.open_calls:
             return ()
-        events = []
+        events: list[Event] = []
+        suspended: list[Suspended] = []
+        for key, first in self.open_calls.items():
+            opened: OpenCall | None = first
+            while opened is not None:
+                outcome = outcome_of(opened)
+                if outcome is None:
+                    held = Suspended(key, opened, self.first_message_at, deadline, event_ids)
+                    suspended.append(held)
+                else:
+                    events.append(self._close(key, opened, outcome, now))
+                opened = opened.next
+        self.open_calls.clear()
+        if self.scope is not None:
+            self.scope.holders.pop(self, None)
+        if suspended:
+            events += self.state.scopes.suspend(self.scope, suspended, now)
+        return events
+
+    def find(self, key: IdKey) -> OpenCall | None:
+        """Return the open call that an id names."""
+        return self.open_calls.get(key)
+
+    def remove(self, key: IdKey, opened: OpenCall) -> None:
+        """Remove a call that is over; the next one with its id moves up."""
+        if opened.next is None:
+            del self.open_calls[key]
+            if self.scope is not None and not self.open_calls:
+                del self.scope.holders[self]
+        else:
+            self.open_calls[key] = opened.next
+        if self.answered is None:
+            self.answered = {}
+        self.answered[key] = opened.call.method
+
+    def list_open(self) -> Iterator[OpenCall]:
+        """Iterate over the open calls."""
         for first in self.open_calls.values():
             opened: OpenCall | None = first
             while opened is not None:
-                self.slots.give(1)
-                outcome = outcome_of(opened)
-                events.append(CallClosed(opened.call, outcome, now, self.first_message_at))
+                yield opened
                 opened = opened.next
-        self.open_calls.clear()
+
+    def _open(self, message: Message, method: str, now: float) -> Sequence[Event]:
+        """Begin a call."""
+        opened = open_call(method, message.params, self.client, now)
+        if not self.state.calls.take(1):
+            return _refuse(opened.call)
+        key = message.id if type(message.id) is int else id_key(message.id)
+        events: tuple[Event, ...] = (CallOpened(opened.call),)
+        scope = self.scope
+        if scope is not None:
+            scope.holders[self] = None
+            if scope.suspended or scope.ended:
+                events = (*self._reuse(scope, key, now), *events)
+        if key in self.open_calls:
+            self._queue(key, opened)
+        else:
+            self.open_calls[key] = opened
+        if method in _HEADED:
+            self.headed = True
+        if message.params is not None and message.params.request_state is not None:
+            events = (*events, *self.state.inputs.resume(message.params.request_state, now))
+        if method == "initialize" and self._falls_back(opened.call, now):
+            events = (*events, EraFellBack())
         return events
+
+    def _close(self, key: IdKey, opened: OpenCall, outcome: Outcome, now: float) -> CallClosed:
+        """Close a call that nothing answers."""
+        self.state.calls.give(1)
+        self.state.note_refusal(opened, outcome, now)
+        if self.scope is not None:
+            self.scope.remember(key, opened.call.method)
+        return opened.close(outcome, now, self.first_message_at)
 
     def _queue(self, key: IdKey, opened: OpenCall) -> None:
         last = self.open_calls[key]
@@ -141,22 +215,105 @@ class ExchangeTracker(msgspec.Struct, eq=False, gc=False):
             last = last.next
         last.next = opened
 
-    def _remove(self, key: IdKey, opened: OpenCall) -> None:
-        """Remove a call that was answered; the next one with its id moves up."""
-        if opened.next is None:
-            del self.open_calls[key]
-        else:
-            self.open_calls[key] = opened.next
-        if self.answered is None:
-            self.answered = {}
-        self.answered[key] = opened.call.method
-        self.slots.give(1)
+    def _reuse(self, scope: Scope, key: IdKey, now: float) -> Sequence[Event]:
+        """Take the sign that a client has given up a call: it uses its id again."""
+        scope.forget(key)
+        held = scope.suspended.get(key)
+        if held is None:
+            return ()
+        given_up = scope.give_up(held, Outcome.ABANDONED, now, self.state.calls)
+        scope.forget(key)
+        return (given_up,)
 
-    def _late(self, key: IdKey, other: IdKey) -> Sequence[LateResponse]:
-        """Recognise a second response to a call."""
-        answered = self.answered or {}
-        method = answered.get(key, None if other is None else answered.get(other))
-        return () if method is None else (LateResponse(method),)
+    def _match_elsewhere(
+        self, key: IdKey, other: IdKey, message: Message, now: float
+    ) -> Sequence[Event]:
+        """Take a response to no call that is open here."""
+        scope = self.scope
+        if not self.answers_others:
+            answered = self.answered or {}
+            method = answered.get(key, None if other is None else answered.get(other))
+            if method is not None and scope is not None:
+                scope.forget(key)
+            return () if method is None else (LateResponse(method),)
+        if scope is None:
+            return ()
+        found = scope.find(key)
+        if found is None:
+            method = scope.find_ended(key)
+            return () if method is None else (LateResponse(method),)
+        opened = found.opened
+        outcome, size, code = judge(message, _OK, asked_for_task=opened.asked_for_task)
+        waited = 0.0 if opened.questions is None else opened.questions.total(now)
+        first = now if found.first_message_at is None else found.first_message_at
+        closed = CallClosed(opened.call, outcome, now, first, size, code, waited)
+        learned = self.state.learn(opened, message, outcome, (scope, None), now)
+        self._end_found(scope, found)
+        if scope.kind is Kind.ENDPOINT:
+            scope.remember(found.key, opened.call.method)
+        return (closed, *learned)
+
+    def _end_found(self, scope: Scope, found: Found) -> None:
+        scope.remove(found)
+        self.state.calls.give(1)
+
+    def _listen(self, message: Message, method: str, size: int, now: float) -> Sequence[Event]:
+        """Take a notification or a request of the server."""
+        if message.id is _UNSET:
+            seen = MessageSeen(_TO_CLIENT, _NOTIFICATION, method, size, _level(message))
+            if method in _NOTICES:
+                return (seen, *self._notice(method, message.params, now))
+            return (seen,)
+        seen = MessageSeen(_TO_CLIENT, _REQUEST, method, size)
+        if method not in INPUT_METHODS:
+            return (seen,)
+        if self.scope is not None:
+            self.scope.ask(id_key(message.id), method, now, self._find_asking())
+        return seen, InputRequested(method, Delivery.SERVER_REQUEST)
+
+    def _notice(self, method: str, params: Params | None, now: float) -> Sequence[Event]:
+        if method == _TOOLS_CHANGED:
+            return (ToolsChanged(),)
+        if params is None:
+            return ()
+        if method in _TASK_NOTICES:
+            return self.state.tasks.notice(params, now)
+        if self.scope is not None:
+            self.scope.withdraw(id_key(params.request_id), now)
+        return ()
+
+    def _find_asking(self) -> OpenCall | None:
+        """Return the call in which the server asks its question, where there can be only one."""
+        if self.open_calls:
+            calls = [*self.list_open()]
+            return calls[0] if len(calls) == 1 else None
+        scope = self.scope
+        if scope is not None and (self.resumes or scope.kind is Kind.ENDPOINT):
+            return scope.find_only_call()
+        return None
+
+    def _answer(self, message: Message, now: float) -> Sequence[Event]:
+        """Take the client's answer to a question of the server."""
+        if self.scope is None:
+            return ()
+        question = self.scope.withdraw(id_key(message.id), now)
+        if question is None:
+            return ()
+        return (InputAnswered(question.method, now - question.asked_at),)
+
+    def _cancel(self, scope: Scope, params: Params | None, now: float) -> Sequence[Event]:
+        """Take the client's cancellation of a call; `initialize` is none that can be cancelled."""
+        if params is None:
+            return ()
+        found = scope.find(id_key(params.request_id))
+        if found is None or found.opened.call.method == "initialize":
+            return ()
+        self._end_found(scope, found)
+        scope.remember(found.key, found.opened.call.method)
+        return (found.opened.close(Outcome.CANCELLED, now, found.first_message_at),)
+
+    def _falls_back(self, call: Call, now: float) -> bool:
+        return self.state.negotiations.fall_back(call.client.name, now)
 
 
 def _level(notification: Message) -> str | None:
@@ -164,19 +321,6 @@ def _level(notification: Message) -> str | None:
     if notification.method != "notifications/message" or notification.params is None:
         return None
     return notification.params.level
-
-
-def _describe(method: str, params: Params | None, now: float) -> OpenCall:
-    if params is None:
-        return OpenCall(Call(method[:MAX_TEXT], None, now))
-    name = params.name if method in _NAMED else None
-    meta = params.meta
-    return OpenCall(
-        Call(method[:MAX_TEXT], None if name is None else name[:MAX_TEXT], now),
-        params.task is not None,
-        meta is not None and is_modern(meta.protocol_version),
-        place_of(params.cursor) if method == "tools/list" else None,
-    )
 
 
 def _refuse(call: Call) -> Sequence[Event]:

@@ -138,7 +138,13 @@ def test_defaults_agree_with_the_parts_that_use_them() -> None:
     assert inspection.max_message_bytes == limits.max_message_bytes
     assert inspection.max_buffered_bytes == limits.max_buffered_bytes
     assert inspection.max_open_calls == limits.max_open_calls
+    assert inspection.max_sessions == limits.max_sessions
+    assert inspection.max_tasks == limits.max_tasks
+    assert inspection.suspended_seconds == limits.suspended_seconds
+    assert inspection.session_idle_seconds == limits.session_idle_seconds
+    assert inspection.task_seconds == limits.task_seconds
     assert MetricsSettings().max_tools == MetricsOptions().max_tools
+    assert MetricsSettings().max_clients == MetricsOptions().max_clients
     assert MetricsSettings().duration_buckets == DURATION_BUCKETS
 
 

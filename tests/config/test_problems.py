@@ -137,6 +137,7 @@ IN_TABLES = [
     ('[inspection]\nenabled = "maybe"', ("inspection.enabled: should be a valid boolean, unable to "
      "interpret input, got 'maybe'")),
     ("[metrics]\nmax_tools = 0", "metrics.max_tools: should be greater than 0, got 0"),
+    ("[metrics]\nmax_clients = 0", "metrics.max_clients: should be greater than 0, got 0"),
     ("[metrics]\nduration_buckets = [1, 1]", ("metrics.duration_buckets: "
      "must be positive numbers, each larger than the one before")),
     ("[metrics]\nduration_buckets = [0, 1]", ("metrics.duration_buckets: "

@@ -61,12 +61,17 @@ HOSTILE_NAMES: Final = (
 
 
 def make_metrics(
-    *, max_tools: int = 200, max_listed_tools: int = 1000, wall: float = UNIX_TIME
+    *,
+    max_tools: int = 200,
+    max_listed_tools: int = 1000,
+    max_clients: int = 50,
+    wall: float = UNIX_TIME,
 ) -> Metrics:
     """Return metrics with clocks that stand still."""
     options = MetricsOptions(
         max_tools=max_tools,
         max_listed_tools=max_listed_tools,
+        max_clients=max_clients,
         wall_clock=lambda: wall,
         monotonic_clock=lambda: MONOTONIC,
     )

@@ -31,6 +31,35 @@ def test_a_request_is_in_flight_until_it_ends_and_then_counted_once() -> None:
     assert not list(figures.series("mcp_tool_calls_total"))
 
 
+def test_a_clients_time_to_answer_a_question_is_not_the_servers() -> None:
+    metrics = make_metrics()
+    server = metrics.server("cats")
+    for method, name in (("tools/call", "nap"), ("prompts/get", "greet")):
+        call = Call(method, name, 10.0)
+        server.handle(CallOpened(call))
+        server.handle(CallClosed(call, Outcome.SUCCESS, 70.5, 10.25, 300, waited=60.0))
+    figures = scrape(metrics)
+    labels = {"server": "cats", "method": "prompts/get"}
+    assert figures("mcp_request_duration_seconds_sum", **labels) == 0.5
+    assert figures("mcp_request_duration_seconds_bucket", **labels, le="0.5") == 1
+    assert figures(f"{FIRST_MESSAGE}_sum", **labels) == 0.25
+    tool = {"server": "cats", "tool": "nap"}
+    assert figures("mcp_tool_call_duration_seconds_sum", **tool, outcome="success") == 0.5
+    assert figures("mcp_tool_last_call_timestamp_seconds", **tool) == 70.5 + OFFSET
+
+
+def test_a_call_that_did_nothing_but_wait_took_no_time_and_never_less() -> None:
+    metrics = make_metrics()
+    server = metrics.server("cats")
+    call = Call("tools/list", None, 0.1)
+    server.handle(CallOpened(call))
+    server.handle(CallClosed(call, Outcome.CANCELLED, 0.3, waited=0.2 + 1e-12))
+    figures = scrape(metrics)
+    labels = {"server": "cats", "method": "tools/list"}
+    assert figures("mcp_request_duration_seconds_sum", **labels) == 0
+    assert figures("mcp_request_duration_seconds_bucket", **labels, le="0.005") == 1
+
+
 def test_methods_off_the_list_share_one_label() -> None:
     metrics = make_metrics()
     server = metrics.server("cats")

@@ -35,7 +35,9 @@ def test_every_label_is_accounted_for_in_the_bound(family: Family) -> None:
     assert all(factor.isdecimal() or factor in DIMENSIONS for factor in factors)
     assert ("S" in factors) == ("server" in family.labels)
     assert ("T" in factors) == ("tool" in family.labels)
-    assert ("O" in factors) == ("outcome" in family.labels)
+    assert bool({"O", "A"} & {*factors}) == ("outcome" in family.labels)
+    assert ("K" in factors) == ("client" in family.labels)
+    assert ("P" in factors) == ("protocol_version" in family.labels)
     assert not {"le", "quantile"} & set(family.labels)
 
 
@@ -49,6 +51,38 @@ def test_buckets_are_a_histograms_and_ascend(family: Family) -> None:
 @each_family
 def test_only_gauges_are_polled(family: Family) -> None:
     assert not family.polled or family.kind is Kind.GAUGE
+
+
+def test_sections_stand_in_the_order_of_the_document() -> None:
+    assert tuple(SECTIONS) == (
+        "Tool calls",
+        "All operations",
+        "Tasks",
+        "Sessions, streams and clients",
+        "Inventory",
+        "HTTP and the upstream",
+        "The exporter itself",
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "first", "last"),
+    [
+        ("mcp_input_request_duration_seconds", 0.05, 3600),
+        ("mcp_task_duration_seconds", 0.5, 86400),
+        ("mcp_session_duration_seconds", 1, 86400),
+        ("mcp_stream_duration_seconds", 1, 86400),
+    ],
+)
+def test_buckets_reach_as_far_as_what_they_time(name: str, first: float, last: float) -> None:
+    [family] = (family for family in FAMILIES if family.name == name)
+    assert (family.buckets[0], family.buckets[-1]) == (first, last)
+
+
+@pytest.mark.parametrize("name", ["mcp_tool_call_duration_seconds", "mcp_request_duration_seconds"])
+def test_durations_say_that_a_clients_time_is_not_in_them(name: str) -> None:
+    [family] = (family for family in FAMILIES if family.name == name)
+    assert "without the time in which the client had a question" in family.help
 
 
 def test_families_of_traffic_carry_the_server() -> None:

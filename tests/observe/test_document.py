@@ -1,11 +1,21 @@
+import re
 import runpy
 from pathlib import Path
 
 import pytest
 
 from mcp_proxy_exporter.observe.catalogue import FAMILIES, SECTIONS
-from mcp_proxy_exporter.observe.document import OUTCOMES, describe, limit
+from mcp_proxy_exporter.observe.document import (
+    DELIVERIES,
+    OUTCOMES,
+    SESSION_ENDS,
+    STREAM_KINDS,
+    TASK_OUTCOMES,
+    describe,
+    limit,
+)
 from mcp_proxy_exporter.observe.family import DIMENSIONS
+from mcp_proxy_exporter.protocol.events import Delivery, SessionEnd, StreamKind, TaskOutcome
 from mcp_proxy_exporter.protocol.outcome import Outcome
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "metrics.md"
@@ -31,15 +41,36 @@ def test_every_outcome_and_every_factor_of_a_bound_is_explained() -> None:
     assert all(f"| {symbol} | " in written for symbol in DIMENSIONS)
 
 
+def test_every_word_of_the_program_is_explained() -> None:
+    assert list(TASK_OUTCOMES) == list(TaskOutcome)
+    assert list(SESSION_ENDS) == list(SessionEnd)
+    assert list(STREAM_KINDS) == list(StreamKind)
+    assert list(DELIVERIES) == list(Delivery)
+    written = describe()
+    for words in (TaskOutcome, SessionEnd, StreamKind, Delivery):
+        assert all(f"`{word}` (" in written for word in words)
+
+
 def test_the_formula_is_the_sum_of_all_bounds() -> None:
-    sizes = {"S": 3, "T": 7}
+    sizes = {"S": 3, "T": 7, "K": 5}
     lines = sum(family.limit(sizes) * family.lines for family in FAMILIES)
-    assert limit(servers=3, tools=7) == lines
-    process = limit(servers=0, tools=0)
-    server = limit(servers=1, tools=0) - process
-    tool = limit(servers=1, tools=1) - server - process
-    assert lines == process + 3 * (server + tool * 7)
-    assert f"`{process} + S x ({server} + {tool} x T)`" in describe()
+    assert limit(servers=3, tools=7, clients=5) == lines
+    process = limit(servers=0, tools=0, clients=0)
+    server = limit(servers=1, tools=0, clients=0) - process
+    tool = limit(servers=1, tools=1, clients=0) - server - process
+    client = limit(servers=1, tools=0, clients=1) - server - process
+    assert lines == process + 3 * (server + tool * 7 + client * 5)
+    assert f"`{process} + S x ({server} + {tool} x T + {client} x K)`" in describe()
+
+
+def test_a_tools_own_lines_are_those_of_its_calls_and_of_its_tasks() -> None:
+    found = re.search(r"has (\d+) \+ (\d+) x `n` lines, and (\d+)\s+more if tasks", describe())
+    assert found is not None
+    fixed, per_outcome, tasks = map(int, found.groups())
+    tool = limit(servers=1, tools=1, clients=0) - limit(servers=1, tools=0, clients=0)
+    assert fixed + per_outcome * len(Outcome) + tasks == tool
+    [duration] = (family for family in FAMILIES if family.name == "mcp_task_duration_seconds")
+    assert tasks == len(TaskOutcome) + duration.lines
 
 
 @pytest.mark.filterwarnings("ignore:.*found in sys.modules:RuntimeWarning")

@@ -16,12 +16,24 @@ from mcp_proxy_exporter.protocol.events import (
     Call,
     CallClosed,
     CallOpened,
+    Delivery,
     Direction,
     HttpExchangeClosed,
+    InputAnswered,
+    InputRequested,
     InspectionStopped,
     LateResponse,
     MessageKind,
     MessageSeen,
+    SessionClosed,
+    SessionEnd,
+    SessionOpened,
+    StreamClosed,
+    StreamKind,
+    StreamOpened,
+    TaskClosed,
+    TaskOpened,
+    TaskOutcome,
     UpstreamAnswered,
     UpstreamConnected,
     UpstreamFailed,
@@ -62,6 +74,15 @@ def make_busy_metrics() -> Metrics:
         failed = Call("prompts/get", None, 1.0)
         server.handle(CallOpened(failed))
         server.handle(CallClosed(failed, Outcome.PROTOCOL_ERROR, 2.0, 2.0, None, -32602))
+        for end in TaskOutcome:
+            server.handle(TaskOpened(failed))
+            server.handle(TaskClosed(failed, end, 60.0))
+        server.handle(InputRequested("roots/list", Delivery.SERVER_REQUEST))
+        server.handle(InputAnswered("roots/list", 0.1))
+        server.handle(SessionOpened())
+        server.handle(SessionClosed(SessionEnd.DELETED, 60.0))
+        server.handle(StreamOpened(StreamKind.GET))
+        server.handle(StreamClosed(StreamKind.GET, 60.0))
         server.handle(LateResponse("tools/call"))
         server.handle(
             MessageSeen(

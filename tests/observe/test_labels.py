@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcp_proxy_exporter.observe.labels import EMPTY, ToolNames, clean, escape, render
+from mcp_proxy_exporter.observe.labels import EMPTY, ClientNames, ToolNames, clean, escape, render
 from tests.observe.figures import HOSTILE_NAMES
 
 
@@ -119,6 +119,40 @@ def test_nothing_is_unknown_once_lists_went_beyond_the_cap() -> None:
     names.complete()
     assert not names.is_unknown("b")
     assert not names.is_unknown("c")
+
+
+def test_after_a_change_nothing_is_unknown_until_the_next_complete_list() -> None:
+    names = make_names()
+    names.complete()
+    names.reopen()
+    assert not names.is_unknown("a")
+    names.complete()
+    assert names.is_unknown("a")
+
+
+def test_after_a_change_success_admits_again_within_the_cap_of_all_such_names() -> None:
+    names = make_names(called=2)
+    names.admit_called("a")
+    names.complete()
+    assert names.admit_called("b") is None
+    names.reopen()
+    assert [names.admit_called(name) for name in "bc"] == ["b", None]
+    assert (len(names), names.limit) == (2, 4)
+    names.complete()
+    names.reopen()
+    assert names.admit_called("d") is None
+
+
+def test_the_first_clients_are_admitted_for_ever() -> None:
+    names = ClientNames(max_names=2, max_length=8)
+    assert [names.admit(name) for name in ("a", "b", "c", "a")] == ["a", "b", None, "a"]
+    assert (len(names), names.limit) == (2, 2)
+
+
+def test_clients_that_read_the_same_take_one_place() -> None:
+    names = ClientNames(max_names=1, max_length=8)
+    assert names.admit("x" * 9) == names.admit("x" * 10) == "xxxxxxx…"
+    assert names.admit("") is None
 
 
 def test_a_long_name_is_known_by_what_is_shown_of_it() -> None:

@@ -16,11 +16,18 @@ from mcp_proxy_exporter.protocol.events import (
     Call,
     CallClosed,
     CallOpened,
+    Client,
+    Delivery,
     Direction,
     Event,
     HttpExchangeClosed,
+    InputAnswered,
+    InputRequested,
     MessageKind,
     MessageSeen,
+    TaskClosed,
+    TaskOpened,
+    TaskOutcome,
 )
 from mcp_proxy_exporter.protocol.outcome import Outcome
 from tests.observe.figures import Figures, call_tool, from_text, list_tools, make_metrics, scrape
@@ -64,6 +71,13 @@ def test_how_full_the_labels_are_is_told_over_all_servers() -> None:
     assert figures("mcp_proxy_label_values", label="tool") == 3
     assert figures("mcp_proxy_label_values_limit", label="tool") == 10 + 15
     assert figures("mcp_proxy_label_overflow_total", label="tool") == 0
+
+
+@pytest.mark.parametrize("label", ["tool", "client"])
+def test_how_full_the_labels_are_is_told_before_any_server_exists(label: str) -> None:
+    figures = scrape(make_metrics())
+    for name in ("label_overflow_total", "label_values", "label_values_limit"):
+        assert figures(f"mcp_proxy_{name}", label=label) == 0
 
 
 def test_configured_buckets_are_those_of_durations_only() -> None:
@@ -197,27 +211,35 @@ def keyed(counts: Counter[str]) -> Counter[tuple[str, ...]]:
 
 def test_a_hundred_thousand_invented_names_stay_below_the_stated_bound() -> None:
     chance = random.Random(1)  # noqa: S311  # repeatable, no secret
-    metrics = make_metrics(max_tools=50, max_listed_tools=20)
+    metrics = make_metrics(max_tools=50, max_listed_tools=20, max_clients=10)
     server = metrics.server("cats")
-    outcomes = tuple(Outcome)
+    outcomes, ends = tuple(Outcome), tuple(TaskOutcome)
     for number in range(100_000):
         method = "tools/call" if number % 3 else f"method/{number}"
-        call = Call(method, f"tool-{chance.getrandbits(64)}", float(number))
+        client = Client(f"client-{chance.getrandbits(64)}", f"version-{number}")
+        call = Call(method, f"tool-{chance.getrandbits(64)}", float(number), client)
         server.handle(CallOpened(call))
         outcome = outcomes[number % len(outcomes)]
         server.handle(CallClosed(call, outcome, number + 0.5, None, number, number))
         if number % 4 == 0:
+            server.handle(TaskOpened(call))
+            server.handle(TaskClosed(call, chance.choice(ends), 1.0))
+            server.handle(InputRequested(method, chance.choice(tuple(Delivery))))
+            server.handle(InputAnswered(method, 1.0))
             verb = chance.choice((*sorted(HTTP_METHODS), str(number)))
             server.handle(HttpExchangeClosed(verb, chance.randrange(1000), 0.1, False, 0, 0))  # noqa: FBT003
             direction, kind = chance.choice(tuple(Direction)), MessageKind.NOTIFICATION
             server.handle(MessageSeen(direction, kind, f"notifications/{number}", 9, str(number)))
     written = TEXT.render(metrics)
     own = [line for line in written.splitlines() if line.startswith(b"mcp_")]
-    assert len(own) <= limit(servers=1, tools=50 + 20 + 1)
+    assert len(own) <= limit(servers=1, tools=50 + 20 + 1, clients=10 + 2)
     figures = from_text(written)
-    sizes = {"S": 1, "T": 71}
+    sizes = {"S": 1, "T": 71, "K": 12}
     for held in metrics.store:
         assert len(held.series()) <= held.family.limit(sizes), held.family.name
     assert len(figures.values("mcp_tool_calls_total", "tool")) == 51
-    assert len(server._tools._series) == 50
-    assert len(server.tool_names) == 50
+    assert len(figures.values("mcp_client_requests_total", "client")) == 11
+    assert {label: len(names) for label, names in server.names.items()} == {
+        "tool": 50,
+        "client": 10,
+    }

@@ -6,6 +6,7 @@ from mcp_proxy_exporter.protocol.events import (
     CallClosed,
     CallOpened,
     Tool,
+    ToolsChanged,
     ToolsListed,
     ToolsSeen,
 )
@@ -205,6 +206,54 @@ def test_the_same_list_again_changes_nothing() -> None:
     assert {k: v for k, v in before.samples.items() if k[0].startswith("mcp_")} == {
         k: v for k, v in after.samples.items() if k[0].startswith("mcp_")
     }
+
+
+def test_after_a_change_success_admits_what_no_list_showed_and_nothing_is_unknown() -> None:
+    metrics = make_metrics()
+    server = metrics.server("cats")
+    list_tools(server, "nap")
+    server.handle(ToolsChanged())
+    server.handle(ToolsChanged())
+    call_tool(server, "brand_new")
+    call_tool(server, "invented", Outcome.TOOL_ERROR)
+    figures = scrape(metrics)
+    assert figures(CALLS, server="cats", tool="brand_new", outcome="success") == 1
+    assert figures(CALLS, server="cats", tool=OTHER, outcome="tool_error") == 1
+    assert figures(UNKNOWN, server="cats") == 0
+    assert figures("mcp_tools", server="cats") == 1
+    assert figures.values("mcp_tool_info", "tool") == {"nap"}
+
+
+def test_after_changes_the_cap_of_called_names_holds() -> None:
+    metrics = make_metrics(max_tools=2)
+    server = metrics.server("cats")
+    call_tool(server, "early")
+    for number in range(10):
+        list_tools(server, "nap")
+        server.handle(ToolsChanged())
+        call_tool(server, f"invented_{number}")
+    figures = scrape(metrics)
+    assert figures.values(CALLS, "tool") == {"early", "nap", "invented_0", OTHER}
+    assert figures(OVERFLOW, label="tool") == 9
+
+
+@pytest.mark.parametrize("listed", [("nap",), ("nap", "purr")])
+def test_the_next_complete_list_is_the_truth_again_though_it_equals_the_last(
+    listed: tuple[str, ...],
+) -> None:
+    metrics = make_metrics()
+    server = metrics.server("cats")
+    list_tools(server, "nap")
+    server.handle(ToolsChanged())
+    server.handle(ToolsSeen((Tool("nap"),)))
+    call_tool(server, "invented", Outcome.TOOL_ERROR)
+    assert scrape(metrics)(UNKNOWN, server="cats") == 0
+    list_tools(server, *listed)
+    call_tool(server, "invented")
+    figures = scrape(metrics)
+    assert figures(UNKNOWN, server="cats") == 1
+    assert figures.values(CALLS, "tool") == {*listed, OTHER}
+    assert figures("mcp_tools", server="cats") == len(listed)
 
 
 def test_an_empty_list_is_an_inventory_of_none() -> None:

@@ -11,6 +11,7 @@ def test_every_notification_is_named_as_one_and_no_request_is() -> None:
 def test_special_methods_are_on_the_lists() -> None:
     assert words.TOOL_CALL in words.REQUEST_METHODS
     assert words.LONG_LIVED_METHODS <= words.REQUEST_METHODS
+    assert words.INPUT_METHODS <= words.REQUEST_METHODS
     assert words.LOG_NOTIFICATION in words.NOTIFICATION_METHODS
 
 
@@ -19,6 +20,12 @@ def test_the_methods_that_each_revision_brought_are_known() -> None:
     assert {"elicitation/create"} <= words.REQUEST_METHODS  # 2025-06-18
     assert {"tasks/get", "tasks/result"} <= words.REQUEST_METHODS  # 2025-11-25
     assert {"server/discover", "tasks/update"} <= words.REQUEST_METHODS  # 2026-07-28
+
+
+def test_revisions_are_the_five_published_ones() -> None:
+    assert {
+        *("2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25", "2026-07-28")
+    } == words.PROTOCOL_VERSIONS
 
 
 def test_codes_are_written_as_they_are() -> None:
@@ -37,6 +44,7 @@ def test_no_word_is_mistaken_for_the_rest() -> None:
     lists = (
         *(words.REQUEST_METHODS, words.NOTIFICATION_METHODS, words.LOG_LEVELS),
         *(words.HTTP_METHODS, words.UNINSPECTED_REASONS, words.UPSTREAM_FAILURES),
+        words.INPUT_METHODS,
     )
     for listed in lists:
         assert words.OTHER not in listed

@@ -11,7 +11,7 @@ from msgspec import Raw
 from mcp_proxy_exporter.protocol import catalog as module
 from mcp_proxy_exporter.protocol.catalog import MAX_TOOLS, MAX_UNFINISHED, Catalog, place_of
 from mcp_proxy_exporter.protocol.events import Event, Tool, ToolsListed, ToolsSeen
-from mcp_proxy_exporter.protocol.jsonrpc import MAX_TEXT
+from mcp_proxy_exporter.protocol.ids import MAX_TEXT
 
 
 def raw(result: Any) -> Raw:

@@ -25,6 +25,10 @@ from mcp_proxy_exporter.protocol import (
     MessageKind,
     MessageSeen,
     Outcome,
+    StreamClosed,
+    StreamEvents,
+    StreamKind,
+    StreamOpened,
     ToolsListed,
 )
 from tests.support.inspection import EVENTS, JSON, Exchange, plain, single_bytes, walk
@@ -36,6 +40,8 @@ FOREIGN_ERROR = b'{"jsonrpc":"2.0","id":null,"error":{"code":-32600,"message":"n
 PING = b'{"jsonrpc":"2.0","method":"notifications/ping"}'
 MODERN = {**JSON, b"mcp-protocol-version": b"2026-07-28"}
 HTML = {b"content-type": b"text/html"}
+FAR = 1e6
+"""Seconds after which nothing is waited for any more."""
 
 
 def sse(*texts: bytes, fields: bytes = b"") -> bytes:
@@ -55,13 +61,24 @@ def outcomes(exchange: Exchange, inspector: Inspector | None = None) -> list[str
     return [end.outcome for end in ends(walk(exchange, inspector=inspector))]
 
 
+def eventually(exchange: Exchange) -> str:
+    """Give the outcome of a call that its exchange leaves undecided, once nobody resumed it."""
+    inspector = Inspector(Limits())
+    events = walk(exchange, inspector=inspector)
+    assert ends(events) == []
+    assert inspector.calls.used == 1
+    [end] = ends([*events, *inspector.sweep(FAR)])
+    assert inspector.calls.used == 0
+    return end.outcome
+
+
 def stops(events: Sequence[Event]) -> list[str]:
     return [event.reason for event in events if isinstance(event, InspectionStopped)]
 
 
 def opened(inspector: Inspector, method: bytes, fields: Mapping[bytes, bytes]) -> ExchangeInspector:
     exchange = inspector.open(method, b"/mcp", fields)
-    assert exchange is not None
+    assert isinstance(exchange, ExchangeInspector)
     return exchange
 
 
@@ -168,8 +185,6 @@ def test_a_call_on_an_event_stream_ends_with_its_event() -> None:
         (200, EVENTS, sse(RESULT)[:-1], Outcome.UPSTREAM_CLOSED),
         (200, EVENTS, sse(RESULT[:-1]), Outcome.INVALID_RESPONSE),
         (200, EVENTS, b"event: ping\ndata: x\n\n", Outcome.UPSTREAM_CLOSED),
-        (200, EVENTS, b"id: 1\ndata:\n\n", Outcome.ABANDONED),
-        (200, EVENTS, sse(b"ping", fields=b"id: 1\n"), Outcome.ABANDONED),
         (200, EVENTS, b"id: 1\ndata:\n\n" + sse(RESULT), Outcome.SUCCESS),
     ],
 )
@@ -178,6 +193,17 @@ def test_a_response_that_ended_decides(
 ) -> None:
     exchange = Exchange(request=CALL, status=status, response_fields=fields, response=response)
     assert outcomes(exchange) == [outcome]
+
+
+@pytest.mark.parametrize(
+    "response", [b"id: 1\ndata:\n\n", sse(b"ping", fields=b"id: 1\n"), b"id: 1\n\n: c\n\ndata:"]
+)
+@pytest.mark.parametrize("end", ["end", Abort.CLIENT_GONE, Abort.UPSTREAM_CLOSED])
+def test_a_stream_that_had_event_ids_decides_nothing_until_nobody_resumed_it(
+    response: bytes, end: Abort | str
+) -> None:
+    exchange = Exchange(request=CALL, response_fields=EVENTS, response=response, end=end)
+    assert eventually(exchange) == Outcome.ABANDONED
 
 
 @pytest.mark.parametrize(
@@ -200,7 +226,10 @@ def test_a_modern_stream_cannot_be_resumed(
         response_fields=EVENTS,
         response=b"id: 1\ndata:\n\n",
     )
-    assert outcomes(exchange) == [outcome]
+    if outcome is Outcome.ABANDONED:
+        assert eventually(exchange) == outcome
+    else:
+        assert outcomes(exchange) == [outcome]
 
 
 ABORTS = [
@@ -227,8 +256,9 @@ def test_every_cause_has_an_outcome() -> None:
         (200, JSON, RESULT[:20]),
         (200, JSON, RESULT),
         (500, JSON, ERROR),
-        (200, EVENTS, b"id: 1\ndata:\n\n"),
         (200, EVENTS, sse(PING) + b"data: "),
+        (200, EVENTS, sse(PING) + b"id: 1\ndata: \n"),
+        (500, EVENTS, b"id: 1\ndata:\n\n"),
         (502, HTML, b"<html>"),
     ],
 )
@@ -243,6 +273,19 @@ def test_an_abort_decides_for_what_is_open(
         request=CALL, status=status, response_fields=fields, response=response, end=cause
     )
     assert outcomes(exchange) == [outcome]
+
+
+@pytest.mark.parametrize(("cause", "outcome"), ABORTS)
+def test_an_abort_decides_for_a_call_that_could_be_resumed_if_nobody_can_come_back(
+    cause: Abort, outcome: Outcome
+) -> None:
+    exchange = Exchange(
+        request=CALL, response_fields=EVENTS, response=b"id: 1\ndata:\n\n", end=cause
+    )
+    if cause in {Abort.CLIENT_GONE, Abort.UPSTREAM_CLOSED}:
+        assert eventually(exchange) == Outcome.ABANDONED
+    else:
+        assert outcomes(exchange) == [outcome]
 
 
 @pytest.mark.parametrize("cause", list(Abort))
@@ -368,10 +411,17 @@ def test_a_refused_notification_shows_its_error() -> None:
 
 def test_a_get_shows_the_messages_of_its_event_stream() -> None:
     stream = sse(PING, RESULT, b"{}", b"nonsense")
-    events = walk(
-        Exchange(method=b"GET", fields={}, response_fields=EVENTS, response=stream, end=None)
-    )
-    assert [type(event) for event in events] == [MessageSeen, MessageSeen, InspectionStopped]
+    events = walk(Exchange(method=b"GET", fields={}, response_fields=EVENTS, response=stream))
+    assert [type(event) for event in events] == [
+        StreamOpened,
+        StreamEvents,
+        MessageSeen,
+        MessageSeen,
+        InspectionStopped,
+        StreamClosed,
+    ]
+    assert events[:2] == [StreamOpened(StreamKind.GET), StreamEvents(StreamKind.GET, 4)]
+    assert events[-1] == StreamClosed(StreamKind.GET, 2.0)
 
 
 @pytest.mark.parametrize("fields", [JSON, HTML, {}])
@@ -606,7 +656,7 @@ def test_a_bomb_is_not_held(coding: bytes, encode: Any) -> None:
         reasons = []
         for start in range(0, len(bomb), 1_000):
             reasons += stops(exchange.response_data(bomb[start : start + 1_000], 1.0))
-            assert inspector.buffers.used <= inspector.limits.max_message_bytes + 10
+            assert inspector.buffers.used <= inspector.state.limits.max_message_bytes + 10
         assert reasons == ["too_large"]
         [end] = exchange.response_end(2.0)
         assert isinstance(end, CallClosed)

@@ -8,19 +8,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import UNSET
 
-from mcp_proxy_exporter.protocol import jsonrpc
+from mcp_proxy_exporter.protocol import ids
+from mcp_proxy_exporter.protocol.ids import MAX_TEXT, equal_number, id_key
 from mcp_proxy_exporter.protocol.jsonrpc import (
     INVALID_JSON,
     MAX_BATCH,
     MAX_BATCH_COMMAS,
     MAX_SURROGATES,
-    MAX_TEXT,
     TOO_LARGE,
     Batch,
     Message,
     decode,
-    equal_number,
-    id_key,
 )
 
 CALL = b"""{"jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": {
@@ -364,7 +362,7 @@ def test_a_batch_that_would_cost_memory_is_not_even_split() -> None:
 
 
 def test_the_limits_hold_for_what_a_call_keeps() -> None:
-    assert jsonrpc.MAX_TEXT >= 128  # what MCP recommends for tool names
+    assert ids.MAX_TEXT >= 128  # what MCP recommends for tool names
 
 
 json_values = st.recursive(

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcp_proxy_exporter.protocol.jsonrpc import Message, Params
+from mcp_proxy_exporter.protocol.jsonrpc import Message
+from mcp_proxy_exporter.protocol.params import Params
 from mcp_proxy_exporter.protocol.routing import contradicts, is_modern, is_modern_field
 
 

@@ -8,25 +8,32 @@ from msgspec import UNSET, Raw
 from mcp_proxy_exporter.protocol import (
     CallClosed,
     CallOpened,
+    Delivery,
     Direction,
     Event,
+    InputRequested,
     InspectionStopped,
     LateResponse,
+    Limits,
     MessageKind,
     MessageSeen,
     Outcome,
+    TaskOpened,
     ToolsListed,
     ToolsSeen,
 )
 from mcp_proxy_exporter.protocol import tracker as module
+from mcp_proxy_exporter.protocol.calls import OpenCall
 from mcp_proxy_exporter.protocol.catalog import Catalog
-from mcp_proxy_exporter.protocol.jsonrpc import MAX_TEXT, Id, Message, Meta, Params, TaskParams
-from mcp_proxy_exporter.protocol.limits import Budget
-from mcp_proxy_exporter.protocol.tracker import ExchangeTracker, OpenCall
+from mcp_proxy_exporter.protocol.ids import MAX_TEXT, Id
+from mcp_proxy_exporter.protocol.jsonrpc import Message
+from mcp_proxy_exporter.protocol.params import Meta, Params, TaskParams
+from mcp_proxy_exporter.protocol.state import ServerState
+from mcp_proxy_exporter.protocol.tracker import ExchangeTracker
 
 
-def tracker(slots: Budget | None = None, catalog: Catalog | None = None) -> ExchangeTracker:
-    return ExchangeTracker(catalog or Catalog(), slots or Budget(100))
+def tracker(state: ServerState | None = None) -> ExchangeTracker:
+    return ExchangeTracker(state or ServerState(Limits()))
 
 
 def request(message_id: Id, method: str = "tools/call", params: Params | None = None) -> Message:
@@ -124,8 +131,9 @@ def test_the_exact_id_goes_before_the_equal_number() -> None:
 
 
 def test_calls_with_the_same_id_end_in_their_order() -> None:
-    slots = Budget(100)
-    calls = tracker(slots)
+    state = ServerState(Limits())
+    slots = state.calls
+    calls = tracker(state)
     begun = [opened(calls.client_message(request(1), 1, float(i))).call for i in range(4)]
     ended = [closed(calls.server_message(response(1), 1, 200, 9.0)) for _ in range(3)]
     assert [end.call for end in ended if end] == begun[:3]
@@ -148,8 +156,9 @@ def test_a_fault_while_judging_leaves_the_call_open(monkeypatch: pytest.MonkeyPa
     def fail(*_: object, **__: object) -> None:
         raise RuntimeError
 
-    slots = Budget(100)
-    calls = tracker(slots)
+    state = ServerState(Limits())
+    slots = state.calls
+    calls = tracker(state)
     calls.client_message(request(1, "tools/list"), 1, 1.0)
     for target, name in ((module, "judge"), (module, "CallClosed"), (Catalog, "add")):
         with monkeypatch.context() as patched:
@@ -171,9 +180,10 @@ def test_a_response_that_nobody_waits_for_is_only_seen() -> None:
 def test_the_servers_requests_are_another_id_space() -> None:
     calls = tracker()
     call = opened(calls.client_message(request(1), 1, 1.0)).call
-    [seen] = calls.server_message(request(1, "elicitation/create"), 5, 200, 2.0)
+    seen, asked = calls.server_message(request(1, "elicitation/create"), 5, 200, 2.0)
     expected = MessageSeen(Direction.TO_CLIENT, MessageKind.REQUEST, "elicitation/create", 5)
     assert seen == expected
+    assert asked == InputRequested("elicitation/create", Delivery.SERVER_REQUEST)
     [seen] = calls.client_message(response(1), 6, 3.0)
     assert seen == MessageSeen(Direction.TO_SERVER, MessageKind.RESPONSE, None, 6)
     end = closed(calls.server_message(response(1), 1, 200, 4.0))
@@ -198,8 +208,9 @@ def test_a_notification_shows_its_method_and_a_log_message_its_level(direction: 
 
 
 def test_a_call_beyond_the_limit_is_counted_and_not_waited_for() -> None:
-    slots = Budget(1)
-    calls = tracker(slots)
+    state = ServerState(Limits(max_open_calls=1))
+    slots = state.calls
+    calls = tracker(state)
     calls.client_message(request(1), 1, 1.0)
     seen, stopped, begin, end = calls.client_message(request(2), 1, 2.0)
     assert isinstance(seen, MessageSeen)
@@ -213,8 +224,9 @@ def test_a_call_beyond_the_limit_is_counted_and_not_waited_for() -> None:
 
 
 def test_closing_ends_everything_once() -> None:
-    slots = Budget(100)
-    calls = tracker(slots)
+    state = ServerState(Limits())
+    slots = state.calls
+    calls = tracker(state)
     begun = [opened(calls.client_message(request(i % 3), 1, 1.0)).call for i in range(6)]
     assert slots.used == 6
     ends = calls.close(lambda _: Outcome.PROXY_SHUTDOWN, 5.0)
@@ -249,18 +261,21 @@ def test_a_task_is_created_for_who_asked() -> None:
     ):
         calls = tracker()
         calls.client_message(request(1, params=params), 1, 1.0)
-        end = closed(calls.server_message(response(1, task), 1, 200, 2.0))
+        events = calls.server_message(response(1, task), 1, 200, 2.0)
+        end = closed(events)
         assert end is not None
         assert end.outcome is outcome
+        begun = [event for event in events if isinstance(event, TaskOpened)]
+        assert begun == ([TaskOpened(end.call)] if outcome is Outcome.TASK_CREATED else [])
 
 
 def test_a_listing_shows_tools_page_by_page() -> None:
-    catalog = Catalog()
+    state = ServerState(Limits())
     for cursor, page, kinds in (
         (None, b'{"tools":[{"name":"a"}],"nextCursor":"n"}', [ToolsSeen]),
         ("n", b'{"tools":[{"name":"b"}]}', [ToolsSeen, ToolsListed]),
     ):
-        calls = tracker(catalog=catalog)
+        calls = tracker(state)
         calls.client_message(request(1, "tools/list", Params(cursor=cursor)), 1, 1.0)
         events = calls.server_message(response(1, page), 1, 200, 2.0)
         assert [type(event) for event in events] == [MessageSeen, CallClosed, *kinds]

@@ -73,7 +73,7 @@ def without_times(events: list[Event]) -> list[object]:
 
     def strip(value: object) -> object:
         if isinstance(value, dict):
-            times = ("at", "opened_at", "first_message_at")
+            times = ("at", "opened_at", "first_message_at", "duration", "waited")
             return {key: strip(item) for key, item in value.items() if key not in times}
         return value
 

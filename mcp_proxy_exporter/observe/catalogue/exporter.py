@@ -1,0 +1,64 @@
+"""The families of the exporter itself.
+
+Knows the rows about this process; does not know those about the traffic (`calls`, `peers`).
+"""
+
+from mcp_proxy_exporter.observe.catalogue.buckets import OVERHEAD_BUCKETS
+from mcp_proxy_exporter.observe.family import Family, Kind
+
+EXPORTER = (
+    Family(
+        name="mcp_proxy_overhead_seconds",
+        kind=Kind.HISTOGRAM,
+        unit="seconds",
+        labels=("server", "phase"),
+        bound="S*2",
+        buckets=OVERHEAD_BUCKETS,
+        help="Time that the proxy held one exchange's request and response bytes, measured "
+        "directly; inspection comes after they have passed on.",
+    ),
+    Family(
+        name="mcp_proxy_uninspected_messages_total",
+        kind=Kind.COUNTER,
+        labels=("server", "reason"),
+        bound="S*R",
+        help="Messages or bodies that were forwarded but could not be judged.",
+    ),
+    Family(
+        name="mcp_proxy_inspection_errors_total",
+        kind=Kind.COUNTER,
+        labels=("stage",),
+        bound="E",
+        help="Faults of the inspection itself. The bytes were forwarded all the same.",
+    ),
+    Family(
+        name="mcp_proxy_label_overflow_total",
+        kind=Kind.COUNTER,
+        labels=("label",),
+        bound="2",
+        help="Values that were not admitted as label values and counted as _other.",
+    ),
+    Family(
+        name="mcp_proxy_label_values",
+        kind=Kind.GAUGE,
+        labels=("label",),
+        bound="2",
+        polled=True,
+        help="Values admitted as label values, all servers together.",
+    ),
+    Family(
+        name="mcp_proxy_label_values_limit",
+        kind=Kind.GAUGE,
+        labels=("label",),
+        bound="2",
+        polled=True,
+        help="Values that can be admitted as label values, all servers together.",
+    ),
+    Family(
+        name="mcp_proxy_build_info",
+        kind=Kind.GAUGE,
+        labels=("version", "revision", "python"),
+        bound="1",
+        help="1, with the exporter's version, source revision and Python version.",
+    ),
+)
