@@ -5,17 +5,26 @@ The caller passes bytes and the time; nothing that comes from the wire makes it 
 
 Glossary, in reading order:
 
-* An **exchange** (`inspector.ExchangeInspector`) is one HTTP request and its answer.
+* An **exchange** is one HTTP request and its answer: a POST (`exchange.ExchangeInspector`), or a
+  GET that is answered by an event stream (`stream.StreamInspector`). `inspector.Inspector` opens
+  them.
 * A **body** (`body`) is read as one JSON text or as an **event stream** (`sse`), after its
   content coding (`encoding`) was taken off a copy.
 * A **message** (`jsonrpc.Message`) is one JSON-RPC request, response or notification, alone or an
   element of a batch.
-* A **call** (`events.Call`) is one request of the client. It is opened when the body that holds it
-  was read whole, and closed once, with one **outcome** (`outcome.Outcome`), by the response that
-  carries its id (`tracker`, `verdict`) or by the end of its exchange (`inspector`).
+* A **call** (`events.Call`, while open `calls.OpenCall`) is one request of the client. It is opened
+  when the body that holds it was read whole, and closed once, with one **outcome**
+  (`outcome.Outcome`): by the response that carries its id (`tracker`, `verdict`), by a
+  cancellation, or by the end of everything that could have answered it.
+* A **scope** (`scope`, `scopes`) is where ids mean something beyond one exchange: a session, an
+  endpoint of HTTP+SSE, a stream that can be resumed. A call that waits there is **suspended**.
 * The **era** of a call is legacy (up to 2025-11-25) or modern (2026-07-28 and later), decided for
   each request by itself (`routing`).
+* A **question** is a request of the server within a call (`calls.Questions`); **input** is what it
+  asks for by answering `input_required` (`inputs`).
+* A **task** (`tasks`) is work that goes on after its call was answered.
 * The **catalog** (`catalog`) links the pages of ``tools/list`` to the inventory of a server.
+* The **state** (`state.ServerState`) is all that the exchanges of one server share.
 * An **event** (`events.Event`) is a fact about all this, for sinks to count.
 
 `limits` bounds what is held. What goes over a limit is still forwarded, and said to be uninspected.
