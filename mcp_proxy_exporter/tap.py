@@ -138,18 +138,36 @@ class TapFactory:
 
     def sweep(self) -> None:
         """End what is overdue: to be called every few seconds."""
-        if self._inspector is not None:
-            self._end(self._inspector.sweep, "sweep")
+        if self._inspector is None:
+            return
+        try:
+            now = self._clock()
+        except Exception:  # noqa: BLE001  # the seam
+            self._on_fault("sweep")
+            return
+        if self._later is None:
+            self._end("sweep", self._inspector.sweep, now)
+            return
+        # In its turn: what was seen before may be what an overdue call waits for.
+        if not self._queue:
+            self._later(self._take_turn)
+        self._queue.append((self._end, ("sweep", self._inspector.sweep, now)))
 
     def close(self) -> None:
         """End what waits for its client, once every exchange is over."""
         self.drain()
-        if self._inspector is not None:
-            self._end(self._inspector.close, "close")
-
-    def _end(self, step: Step, stage: str) -> None:
+        if self._inspector is None:
+            return
         try:
-            events = step(self._clock())
+            now = self._clock()
+        except Exception:  # noqa: BLE001  # the seam
+            self._on_fault("close")
+        else:
+            self._end("close", self._inspector.close, now)
+
+    def _end(self, stage: str, step: Step, now: float) -> None:
+        try:
+            events = step(now)
         except Exception:  # noqa: BLE001  # the seam
             self._on_fault(stage)
         else:

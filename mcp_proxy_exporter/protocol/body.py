@@ -31,6 +31,10 @@ BROKEN_CODING: Final = Malformed("stream_broken")
 # WHATWG HTML 9.2.6: an event without a type is a message. MCP has no other type that holds
 # JSON-RPC; "endpoint" (2024-11-05), "ping" and the like are none.
 _MESSAGE_TYPES: Final = (b"", b"message")
+# There is one; who sends more has not sent a usable one yet. A target longer than servers accept is
+# no address.
+_MAX_ENDPOINTS: Final = 4
+_MAX_ENDPOINT: Final = 8_192
 _JSON_BEGINNINGS: Final = (b"{", b"[")
 
 
@@ -145,8 +149,8 @@ class EventStreamBody(msgspec.Struct, eq=False, gc=False):
     """Its coding is broken: nothing more can be read."""
     seen: int = 0
     """Events that passed, of any type."""
-    endpoint: bytes | None = None
-    """The data of the first ``endpoint`` event (HTTP+SSE, 2024-11-05)."""
+    endpoints: list[bytes] = []
+    """The data of the first ``endpoint`` events (HTTP+SSE, 2024-11-05)."""
 
     @property
     def event_ids(self) -> Sequence[bytes]:
@@ -187,8 +191,8 @@ class EventStreamBody(msgspec.Struct, eq=False, gc=False):
             if event.type in _MESSAGE_TYPES:
                 if text != b"":
                     texts.append(TOO_LARGE if text is None else text)
-            elif event.type == b"endpoint" and text and self.endpoint is None:
-                self.endpoint = bytes(text)
+            elif event.type == b"endpoint" and text and len(self.endpoints) < _MAX_ENDPOINTS:
+                self.endpoints.append(bytes(text[:_MAX_ENDPOINT]))
         return texts
 
     def finish(self) -> None:

@@ -9,7 +9,7 @@ import msgspec
 
 from mcp_proxy_exporter.protocol.catalog import place_of
 from mcp_proxy_exporter.protocol.events import Call, CallClosed, Client
-from mcp_proxy_exporter.protocol.ids import MAX_TEXT
+from mcp_proxy_exporter.protocol.ids import MAX_METHOD, MAX_TEXT
 from mcp_proxy_exporter.protocol.outcome import Outcome
 from mcp_proxy_exporter.protocol.params import ClientInfo, Params
 from mcp_proxy_exporter.protocol.routing import is_modern
@@ -86,7 +86,7 @@ class OpenCall(msgspec.Struct, eq=False, gc=False):
 def open_call(method: str, params: Params | None, client: Client, now: float) -> OpenCall:
     """Begin a call. `client` is who sends it, unless the request says so itself."""
     if params is None:
-        call = Call(method[:MAX_TEXT], None, now, client)
+        call = Call(method[:MAX_METHOD], None, now, client)
         return OpenCall(call, instructive=method in _INSTRUCTIVE)
     meta = params.meta
     modern = False
@@ -95,7 +95,7 @@ def open_call(method: str, params: Params | None, client: Client, now: float) ->
         client = _identify(meta.client_info, meta.protocol_version)
     if method not in _INSTRUCTIVE:
         name = params.name if method in _NAMED else None
-        call = Call(method[:MAX_TEXT], None if name is None else name[:MAX_TEXT], now, client)
+        call = Call(method[:MAX_METHOD], None if name is None else name[:MAX_TEXT], now, client)
         return OpenCall(call, params.task is not None, modern)
     if method == "initialize":
         client = _identify(params.client_info, params.protocol_version)

@@ -14,8 +14,8 @@ import msgspec
 from mcp_proxy_exporter.protocol.events import Event, Tool, ToolsListed, ToolsSeen
 from mcp_proxy_exporter.protocol.ids import MAX_TEXT
 
-# Places in listings where a next page may be asked for. Who gives up in the middle leaves one
-# behind, until younger ones push it out.
+# Places in listings where a next page may be asked for. Several clients may be sent on by the same
+# cursor, so a place stays until younger ones push it out.
 MAX_UNFINISHED: Final = 32
 # One listing: ten times what a model can choose from. What is above is cut off.
 MAX_TOOLS: Final = 2_000

@@ -8,7 +8,7 @@ comparison.
 from typing import Final
 
 from mcp_proxy_exporter.protocol.events import Client
-from mcp_proxy_exporter.protocol.ids import MAX_TEXT
+from mcp_proxy_exporter.protocol.ids import MAX_ID, MAX_TEXT
 
 # Far more than there are programs; whoever invents more pays for the comparison.
 MAX_CLIENTS: Final = 1_000
@@ -38,6 +38,6 @@ class Clients:
         if client is None:
             text = None if version is None else version.decode("latin-1")[:MAX_TEXT]
             client = self.share(Client(None, text))
-            if len(self._by_version) < MAX_CLIENTS:
+            if len(self._by_version) < MAX_CLIENTS and len(version or b"") <= MAX_ID:
                 self._by_version[version] = client
         return client

@@ -76,7 +76,7 @@ class ExchangeInspector(ResponseInspector, eq=False, gc=False):
         events = self._read_response(text, now)
         scope = tracker.scope
         if scope is not None and scope.opened_at is None:
-            events = [*self._note_session(status, now), *events]
+            events = [*self._confirm_session(status, now), *events]
         if tracker.open_calls:
             # Not answered: what that means depends on the kind of body.
             self.response_head(status, fields, now)
@@ -135,7 +135,7 @@ class ExchangeInspector(ResponseInspector, eq=False, gc=False):
         if self._left:
             return ()
         self._status = status
-        events: Sequence[Event] = self._note_session(status, now)
+        events = self._confirm_session(status, now)
         content_type = fields.get(b"content-type")
         media = _OTHER if content_type is None else media_of(content_type)
         coding = fields.get(b"content-encoding")
@@ -164,6 +164,8 @@ class ExchangeInspector(ResponseInspector, eq=False, gc=False):
         return self._end_response(events, now)
 
     def _end_response(self, events: Sequence[Event], now: float) -> Sequence[Event]:
+        if self._status >= FIRST_HTTP_ERROR:
+            events = [*events, *self._look_for_dead_session(now)]
         if self._tracker.open_calls:
             events = [*events, *self._close(None, now)]
         if self._stream is not None:
@@ -173,33 +175,40 @@ class ExchangeInspector(ResponseInspector, eq=False, gc=False):
 
     def aborted(self, cause: Abort, now: float) -> Sequence[Event]:
         """Take the early end of the exchange."""
-        events = self._close(cause, now)
-        if self._stream is not None:
-            events = [*events, *self._close_stream(now)]
+        events = [*self._begin_abort(), *self._close(cause, now), *self._close_stream(now)]
         self._leave(now)
         return events
 
     def _close(self, cause: Abort | None, now: float) -> Sequence[Event]:
         """Close the calls that were not answered, and suspend those that still may be."""
         tracker, response = self._tracker, self._response
-        deadline, event_ids = NEVER, []
-        if isinstance(response, EventStreamBody):
-            deadline = now + self._state.limits.suspended_seconds + response.retry
-            event_ids = [compact(event_id) for event_id in response.event_ids]
+        patience, retry = NEVER, 0.0
+        event_ids: tuple[bytes, ...] = ()
+        if isinstance(response, EventStreamBody) and not self._is_legacy():
+            patience, retry = self._state.limits.suspended_seconds, response.retry
+            event_ids = tuple(map(compact, response.event_ids))
+            if tracker.scope is None and tracker.session_id is not None:
+                # The answer that names the session may come on a stream that names it.
+                tracker.scope = self._state.scopes.enter_session(tracker.session_id, now)
 
         def outcome_of(opened: OpenCall) -> Outcome | None:
             if self._may_be_answered(opened, cause):
                 return None
             return self._judge_unanswered() if cause is None else ABORTED[cause]
 
-        return tracker.close(outcome_of, now, deadline=deadline, event_ids=event_ids)
+        return tracker.close(outcome_of, now, patience=patience, retry=retry, event_ids=event_ids)
+
+    def _is_legacy(self) -> bool:
+        """Tell whether the answers come on the stream of HTTP+SSE (2024-11-05)."""
+        scope = self._tracker.scope
+        return scope is not None and scope.kind is Kind.ENDPOINT
 
     def _may_be_answered(self, opened: OpenCall, cause: Abort | None) -> bool:
         """Say whether a call's answer may come on another exchange."""
         scope = self._tracker.scope
         if (scope is not None and scope.closed_as is not None) or self._blind:
             return False
-        if scope is not None and scope.kind is Kind.ENDPOINT:
+        if self._is_legacy():
             # 2024-11-05 basic/transports: it comes on the stream. The client may give up waiting
             # for the word that the server has accepted the request.
             return self._status < FIRST_REDIRECTION and cause in {None, Abort.CLIENT_GONE}
@@ -229,14 +238,13 @@ class ExchangeInspector(ResponseInspector, eq=False, gc=False):
 
     def _may_have_been_answered(self) -> bool:
         """Say whether only the end of its scope keeps an answer from coming."""
-        scope = self._tracker.scope
-        if scope is not None and scope.kind is Kind.ENDPOINT:
+        if self._is_legacy():
             return self._status < FIRST_REDIRECTION
         return isinstance(self._response, EventStreamBody) and self._response.resumable
 
     def _read_request(self, text: Text, now: float) -> Sequence[Event]:
         tracker, fields = self._tracker, self._fields
-        tracker.scope = scope = self._state.scopes.find(fields, self._target, now)
+        tracker.scope = scope = self._state.scopes.join(fields, self._target, now)
         if scope is None:
             version = fields.get(b"mcp-protocol-version")
             tracker.client = self._state.clients.find(version)
@@ -257,12 +265,13 @@ class ExchangeInspector(ResponseInspector, eq=False, gc=False):
         return ()
 
     def _read_client_batch(self, batch: Batch, now: float) -> Sequence[Event]:
-        events: list[Event] = []
+        events = self._untold = []
         for element, size in batch.elements:
             if isinstance(element, Message):
                 events += self._tracker.client_message(element, size, now)
             elif element is not None:
                 events.append(InspectionStopped(element.reason))
+        self._untold = None
         if not events:
             self._leave(now)
         return events
@@ -271,6 +280,7 @@ class ExchangeInspector(ResponseInspector, eq=False, gc=False):
         return (
             status < FIRST_HTTP_ERROR
             and status not in _WITHOUT_MESSAGE
+            and not self._is_legacy()
             and len(self._tracker.open_calls) > 0
         )
 

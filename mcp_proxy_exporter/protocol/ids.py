@@ -11,9 +11,13 @@ import msgspec
 # Doubles hold every integer below, so that a number survives a JavaScript peer.
 MAX_EXACT_DOUBLE: Final = 2**53
 
-# Names and ids are held while a call is open. MCP asks for tool names of at most 128 characters
-# (2026-07-28 server/tools, Tool Names), and an id is a counter or a UUID.
-MAX_TEXT: Final = 1_024
+# Names are held while a call is open. MCP asks for tool names of at most 128 characters
+# (2026-07-28 server/tools, Tool Names).
+MAX_TEXT: Final = 256
+# Ids are counters or UUIDs, and are remembered; longer ones are held as a digest.
+MAX_ID: Final = 64
+# No method of any revision has more than 40 characters.
+MAX_METHOD: Final = 64
 
 Id: TypeAlias = int | str | float | bool | msgspec.UnsetType | None
 """A JSON-RPC id; UNSET where the member is absent, which null is not."""
@@ -30,7 +34,7 @@ def id_key(value: Id) -> IdKey:
     if type(value) is int or value is None:
         return value
     if type(value) is str:
-        return value if len(value) <= MAX_TEXT else (str, sha256(value.encode()).digest())
+        return value if len(value) <= MAX_ID else (str, sha256(value.encode()).digest())
     return type(value), value
 
 

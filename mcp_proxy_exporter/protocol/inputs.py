@@ -12,13 +12,14 @@ from typing import Final
 import msgspec
 
 from mcp_proxy_exporter.protocol.events import Delivery, Event, InputAnswered, InputRequested
-from mcp_proxy_exporter.protocol.ids import MAX_TEXT
 from mcp_proxy_exporter.protocol.jsonrpc import Error, Message
 
 # Requests of a server that need a human, a model or a client's knowledge.
 INPUT_METHODS: Final = frozenset({"elicitation/create", "sampling/createMessage", "roots/list"})
 # Of one answer. Nobody is asked a hundred questions at once.
 MAX_REQUESTS: Final = 100
+# Bytes of an answer beyond which it is not read: 20 ms for the dearest there is.
+MAX_READ: Final = 256 * 1024
 # Conversations that wait for their client, and for how long: as long as a human may be asked.
 MAX_WAITING: Final = 1_000
 WAITING_SECONDS: Final = 3600.0
@@ -64,7 +65,7 @@ class Inputs:
         else:
             required = _read_required(message.result)
             asked = [*required.requests.values()][:MAX_REQUESTS]
-            methods = [request.method[:MAX_TEXT] for request in asked]
+            methods = [_name(request.method) for request in asked]
             if required.state is not None:
                 self._remember(_digest(required.state), _Waiting(methods, now))
         return [InputRequested(method, _INPUT_REQUIRED) for method in methods]
@@ -89,11 +90,18 @@ class Inputs:
             del self._waiting[next(iter(self._waiting))]
 
 
+def _name(method: str) -> str:
+    """Give a method that is known: the others have nothing in common but that nobody knows them."""
+    return method if method in INPUT_METHODS else ""
+
+
 def _digest(state: str) -> bytes:
     return sha256(state.encode()).digest()
 
 
 def _read_required(result: msgspec.Raw) -> _InputRequired:
+    if len(result) > MAX_READ:
+        return _InputRequired()
     try:
         return _decode_required(result)
     except (ValueError, RecursionError):
@@ -102,6 +110,8 @@ def _read_required(result: msgspec.Raw) -> _InputRequired:
 
 def _count_elicitations(error: Error) -> int:
     """Count what the user has to open, at least one: the code says nothing else."""
+    if len(error.data) > MAX_READ:
+        return 1
     try:
         return min(max(len(_decode_elicitations(error.data).elicitations), 1), MAX_REQUESTS)
     except (ValueError, RecursionError):

@@ -1,6 +1,6 @@
 """The closed list of ways a JSON-RPC request can end.
 
-Knows the words; does not know how they are decided (`inspector`) or counted (`observe`).
+Knows the words; does not know how they are decided (`verdict`, `exchange`) or counted (`observe`).
 """
 
 from enum import StrEnum

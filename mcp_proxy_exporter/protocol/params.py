@@ -53,9 +53,8 @@ class Params(msgspec.Struct, gc=False, frozen=True):
     """Of ``initialize``, as ``client_info``."""
     client_info: ClientInfo | None = msgspec.field(name="clientInfo", default=None)
     status: str | None = None
-    """Of ``notifications/tasks`` and ``notifications/tasks/status``, as the next two."""
+    """Of ``notifications/tasks`` and ``notifications/tasks/status``, as the next one."""
     result: msgspec.Raw = msgspec.Raw(b"")
-    error: msgspec.Raw = msgspec.Raw(b"")
 
 
 class _LooseParams(msgspec.Struct, gc=False, frozen=True):
@@ -74,7 +73,6 @@ class _LooseParams(msgspec.Struct, gc=False, frozen=True):
     client_info: msgspec.Raw = msgspec.field(name="clientInfo", default=msgspec.Raw(b""))
     status: msgspec.Raw = msgspec.Raw(b"")
     result: msgspec.Raw = msgspec.Raw(b"")
-    error: msgspec.Raw = msgspec.Raw(b"")
 
 
 class _LooseMeta(msgspec.Struct, gc=False, frozen=True):
@@ -115,7 +113,6 @@ def read_params(raw: msgspec.Raw) -> Params | None:
         client_info=_read_or_none(_decode_client_info, loose.client_info),
         status=read_text(loose.status),
         result=loose.result,
-        error=loose.error,
     )
 
 

@@ -35,7 +35,6 @@ from mcp_proxy_exporter.protocol.outcome import Abort, Outcome
 from mcp_proxy_exporter.protocol.scope import Kind
 from mcp_proxy_exporter.protocol.state import ServerState
 from mcp_proxy_exporter.protocol.tracker import ExchangeTracker
-from mcp_proxy_exporter.protocol.verdict import FIRST_HTTP_ERROR
 
 ABORTED: Final[Mapping[Abort, Outcome]] = {
     Abort.CLIENT_GONE: Outcome.CLIENT_DISCONNECTED,
@@ -51,6 +50,9 @@ ABORTED: Final[Mapping[Abort, Outcome]] = {
 BAD_REQUEST: Final = 400
 NOT_FOUND: Final = 404
 FIRST_REDIRECTION: Final = 300
+
+# JSON-RPC 2.0 section 5.1: method not found, invalid params, internal error.
+_METHOD_REFUSED: Final = frozenset({-32601, -32602, -32603})
 
 # Unreadable events after which a stream is no longer looked at: broken servers send one or two.
 _MAX_FAULTS: Final = 100
@@ -76,6 +78,10 @@ class ResponseInspector(msgspec.Struct, eq=False, gc=False):
     """Parts of the response that could not be read."""
     _garbled: bool = False
     """A part of the response was no JSON."""
+    _untold: list[Event] | None = None
+    """What happened in a step that is not over."""
+    _denial: Error | None = None
+    """The error with which the server refused the request."""
     _stream: StreamKind | None = None
     """The long-lived stream that it is."""
     _stream_opened_at: float = 0.0
@@ -91,6 +97,8 @@ class ResponseInspector(msgspec.Struct, eq=False, gc=False):
             events += self._count_events(response, now)
         elif not texts:
             return ()
+        # Whatever breaks while a message is read, those before it are told: see `_begin_abort`.
+        self._untold = events
         for text in texts:
             if isinstance(text, Malformed):
                 events.append(self._fault(text))
@@ -102,7 +110,13 @@ class ResponseInspector(msgspec.Struct, eq=False, gc=False):
                 response.close()
                 self._response = None
                 break
+        self._untold = None
         return events
+
+    def _begin_abort(self) -> list[Event]:
+        """Return what happened and was not told because of a fault."""
+        untold, self._untold = self._untold, None
+        return untold or []
 
     def _open_stream(self, kind: StreamKind, now: float) -> Event:
         self._stream = kind
@@ -124,21 +138,22 @@ class ResponseInspector(msgspec.Struct, eq=False, gc=False):
     def _read_response(self, text: Text, now: float) -> Sequence[Event]:
         decoded = decode(text)
         if isinstance(decoded, Message):
-            events = self._tracker.server_message(decoded, len(text), self._status, now)
-            if self._status == BAD_REQUEST and decoded.error is not None:
-                return [*events, *self._look_for_dead_session(decoded.error, now)]
-            return events
+            if self._status >= BAD_REQUEST and decoded.error is not None:
+                self._denial = decoded.error
+            return self._tracker.server_message(decoded, len(text), self._status, now)
         if isinstance(decoded, Batch):
             return self._read_server_batch(decoded, now)
         return () if decoded is None else (self._fault(decoded),)
 
     def _read_server_batch(self, batch: Batch, now: float) -> Sequence[Event]:
         events: list[Event] = []
+        before, self._untold = self._untold, events
         for element, size in batch.elements:
             if isinstance(element, Message):
                 events += self._tracker.server_message(element, size, self._status, now)
             elif element is not None:
                 events.append(self._fault(element))
+        self._untold = before
         return events
 
     def _fault(self, problem: Malformed) -> InspectionStopped:
@@ -150,28 +165,29 @@ class ResponseInspector(msgspec.Struct, eq=False, gc=False):
             self._blind = True
         return InspectionStopped(problem.reason)
 
-    def _note_session(self, status: int, now: float) -> Sequence[Event]:
-        """Take what a status says about the session that the request named."""
+    def _confirm_session(self, status: int, now: float) -> Sequence[Event]:
+        """Take a success for the proof that the session exists which the request named."""
         scope = self._tracker.scope
+        if scope is None or scope.opened_at is not None or status >= FIRST_REDIRECTION:
+            return ()
+        return self._state.scopes.confirm(scope, now)
+
+    def _look_for_dead_session(self, now: float) -> Sequence[Event]:
+        """Take a refusal for the sign that the session is over which the request named.
+
+        That is a 404 (2025-11-25 basic/transports, Session Management), or a 400 whose text speaks
+        of it: so the TypeScript SDK's examples answer, and many servers began as one. Not so where
+        the server knew the session and refused the method or its parameters.
+        """
+        scope, denial = self._tracker.scope, self._denial
         if scope is None or scope.kind is not Kind.SESSION:
             return ()
-        if status < FIRST_HTTP_ERROR:
-            return self._state.scopes.confirm(scope, now)
-        if status == NOT_FOUND:  # 2025-11-25 basic/transports, Session Management
+        if denial is not None and denial.code in _METHOD_REFUSED:
+            return ()
+        text = "" if denial is None or denial.message is None else denial.message.lower()
+        if self._status == NOT_FOUND or (self._status == BAD_REQUEST and "session" in text):
             return self._state.scopes.close_session(scope, SessionEnd.EXPIRED, now)
         return ()
-
-    def _look_for_dead_session(self, error: Error, now: float) -> Sequence[Event]:
-        """Take a 400 for the 404 that the specifications ask for, where its text says so.
-
-        The TypeScript SDK's examples answer so, and many servers began as one.
-        """
-        scope = self._tracker.scope
-        if scope is None or scope.kind is not Kind.SESSION:
-            return ()
-        if error.message is None or "session" not in error.message.lower():
-            return ()
-        return self._state.scopes.close_session(scope, SessionEnd.EXPIRED, now)
 
     def _leave(self, now: float) -> None:
         """Look at nothing more, and free what is held."""
@@ -181,4 +197,5 @@ class ResponseInspector(msgspec.Struct, eq=False, gc=False):
             self._response = None
         scope = self._tracker.scope
         if scope is not None:
+            self._tracker.scope = None
             self._state.scopes.leave(scope, now)

@@ -6,7 +6,7 @@ or on none, and the questions that the server asked; does not know HTTP, nor whe
 and ends (`scopes`).
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from enum import Enum, auto
 from hashlib import sha256
 from typing import Final, Protocol
@@ -18,13 +18,11 @@ from mcp_proxy_exporter.protocol.events import CallClosed, Client
 from mcp_proxy_exporter.protocol.ids import IdKey, equal_number
 from mcp_proxy_exporter.protocol.limits import Budget
 from mcp_proxy_exporter.protocol.outcome import Outcome
+from mcp_proxy_exporter.protocol.sse import MAX_IDS
 
-# Calls of a scope that ended without an answer, and questions without one: whoever has more of
-# them than this does not answer at all.
+# Calls of a scope that ended without an answer, questions without one, and questions that had one:
+# whoever has more of them than this does not answer at all.
 MAX_REMEMBERED: Final = 100
-# Event ids of one stream that a client may resume from: the last ones, because what it did not
-# receive any more is little.
-MAX_EVENT_IDS: Final = 8
 
 NEVER: Final = float("inf")
 
@@ -45,9 +43,6 @@ class Holder(Protocol):
     def remove(self, key: IdKey, opened: OpenCall) -> None:
         """Hold an open call no more."""
 
-    def list_open(self) -> Iterable[OpenCall]:
-        """Iterate over the open calls."""
-
 
 class Suspended(msgspec.Struct, eq=False, gc=False):
     """A call whose exchange is over and whose answer may come on another one."""
@@ -56,9 +51,33 @@ class Suspended(msgspec.Struct, eq=False, gc=False):
     opened: OpenCall
     first_message_at: float | None
     deadline: float
-    """When it is given up; `NEVER` while a stream is open that may bring its answer."""
+    """When it is given up, unless a stream is open that may bring its answer."""
     event_ids: Sequence[bytes] = ()
     """Of its stream: what a client may resume from."""
+    retry: float = 0.0
+    """Seconds that the server last asked the client to wait before it resumes."""
+
+
+class Resumption(msgspec.Struct, eq=False, gc=False):
+    """An open stream that goes on where another one ended."""
+
+    origins: frozenset[bytes]
+    """The events that it goes on from: the one its client named, and those of streams before."""
+    seen: Sequence[bytes] = ()
+    """The last ids of its own events."""
+
+    def resumes(self, held: Suspended) -> bool:
+        """Tell whether it may bring the answer to a call."""
+        return not self.origins.isdisjoint(held.event_ids)
+
+
+class Question(msgspec.Struct, eq=False, gc=False, frozen=True):
+    """A request of the server that the client has not answered."""
+
+    method: str
+    asked_at: float
+    questions: Questions | None
+    """Of the call that it belongs to; None where none or several were open."""
 
 
 class Found(msgspec.Struct, eq=False, gc=False, frozen=True):
@@ -69,15 +88,6 @@ class Found(msgspec.Struct, eq=False, gc=False, frozen=True):
     holder: Holder | None
     """The exchange that holds it; None where it is suspended."""
     first_message_at: float | None
-
-
-class Question(msgspec.Struct, eq=False, gc=False, frozen=True):
-    """A request of the server that the client has not answered."""
-
-    method: str
-    asked_at: float
-    questions: Questions | None
-    """Of the call that it belongs to; None where none or several were open."""
 
 
 class Kind(Enum):
@@ -92,6 +102,7 @@ class Scope:
     """The open calls and questions of one id space."""
 
     __slots__ = (
+        "_answered",
         "_questions",
         "_waiting",
         "client",
@@ -99,12 +110,14 @@ class Scope:
         "ended",
         "event_ids",
         "heard_at",
-        "holders",
         "key",
         "kind",
+        "live",
         "opened_at",
+        "resumptions",
         "streams",
         "suspended",
+        "users",
     )
 
     def __init__(
@@ -115,7 +128,7 @@ class Scope:
         waiting: "dict[Suspended, Scope]",
         now: float,
     ) -> None:
-        """Begin empty. `waiting` collects the suspended calls of all scopes, for one sweep."""
+        """Begin empty. `waiting` collects the calls of all scopes that are given up in time."""
         self.kind = kind
         self.key = key
         """What its registry knows it by."""
@@ -123,19 +136,24 @@ class Scope:
         self.opened_at: float | None = None
         """Of a session; None until it is proved to exist."""
         self.heard_at = now
+        self.users = 0
+        """Exchanges that are going on in it."""
         self.streams = 0
-        """Event streams that are open in it and answer a GET."""
+        """Of an endpoint: the streams that bring its answers."""
         self.closed_as: Outcome | None = None
         """How calls end that find their scope closed; None while it is open."""
         self.event_ids: Sequence[bytes] = ()
         """By which its registry finds it, where its kind has no key."""
-        self.holders: dict[Holder, None] = {}
-        """Exchanges that hold open calls."""
+        self.live: dict[IdKey, Holder] = {}
+        """The exchange that holds each open call."""
         self.suspended: dict[IdKey, Suspended] = {}
+        self.resumptions: dict[Resumption, None] = {}
+        """Streams that may bring answers to suspended calls."""
         self._waiting = waiting
         self.ended: dict[IdKey, str] = {}
         """The methods of calls that ended without an answer; with HTTP+SSE, of all that ended."""
         self._questions: dict[IdKey, Question] = {}
+        self._answered: dict[IdKey, None] = {}  # questions
 
     def find(self, key: IdKey) -> Found | None:
         """Return the open call that an id names, wherever it is held; None if there is none."""
@@ -144,10 +162,10 @@ class Scope:
             held = self.suspended.get(candidate)
             if held is not None:
                 return Found(candidate, held.opened, None, held.first_message_at)
-            for holder in self.holders:
-                opened = holder.find(candidate)
-                if opened is not None:
-                    return Found(candidate, opened, holder, holder.first_message_at)
+            holder = self.live.get(candidate)
+            opened = None if holder is None else holder.find(candidate)
+            if holder is not None and opened is not None:
+                return Found(candidate, opened, holder, holder.first_message_at)
         return None
 
     def remove(self, found: Found) -> None:
@@ -157,39 +175,47 @@ class Scope:
         else:
             found.holder.remove(found.key, found.opened)
 
-    def suspend(self, suspended: Suspended) -> None:
+    def suspend(self, held: Suspended) -> None:
         """Hold a call whose exchange is over."""
-        self.suspended[suspended.key] = suspended
-        self._waiting[suspended] = self
+        self.suspended[held.key] = held
+        if held.deadline != NEVER:
+            self._waiting[held] = self
 
-    def release(self, suspended: Suspended) -> None:
+    def release(self, held: Suspended) -> None:
         """Hold a call no more."""
-        del self.suspended[suspended.key]
-        del self._waiting[suspended]
+        del self.suspended[held.key]
+        self._waiting.pop(held, None)
 
-    def attach(self, event_id: bytes) -> list[Suspended]:
-        """Find the calls that a client resumes from this event: they are waited for."""
+    def resume(self, event_id: bytes) -> Resumption:
+        """Begin a stream that goes on after this event."""
         key = compact(event_id)
-        found = [held for held in self.suspended.values() if key in held.event_ids]
-        for held in found:
-            held.deadline = NEVER
-        return found
+        # The client may come back before the end of the stream that it lost is seen here.
+        lost = (stream.origins for stream in self.resumptions if key in stream.seen)
+        stream = Resumption(frozenset({key}).union(*lost))
+        self.resumptions[stream] = None
+        return stream
 
-    def detach(
-        self, attached: Iterable[Suspended], event_ids: Sequence[bytes], deadline: float
-    ) -> None:
-        """Take the end of the stream that resumed these calls: what is left waits again."""
-        for held in attached:
-            if self.suspended.get(held.key) is held:
-                held.deadline = deadline
-                held.event_ids = [*held.event_ids, *event_ids][-MAX_EVENT_IDS:]
+    def end_resumption(self, stream: Resumption, patience: float, retry: float, now: float) -> None:
+        """Take the end of a stream: what it has not answered waits again, `patience` seconds.
 
-    def close_suspended(self, outcome: Outcome, now: float, slots: Budget) -> Sequence[CallClosed]:
-        """Close whatever no exchange holds."""
-        return [self.give_up(held, outcome, now, slots) for held in [*self.suspended.values()]]
+        `retry` is what the stream asked its client to wait on top, 0 where it did not say.
+        """
+        self.resumptions.pop(stream, None)
+        for held in self.find_resumed(stream):
+            held.retry = retry or held.retry
+            held.deadline = now + patience + held.retry
+            held.event_ids = [*held.event_ids, *stream.seen][-MAX_IDS:]
+
+    def find_resumed(self, stream: Resumption) -> list[Suspended]:
+        """Return the suspended calls to which a stream may bring the answers."""
+        return [held for held in self.suspended.values() if stream.resumes(held)]
+
+    def is_resumed(self, held: Suspended) -> bool:
+        """Tell whether a stream is open that may bring the answer to a call."""
+        return any(stream.resumes(held) for stream in self.resumptions)
 
     def give_up(self, held: Suspended, outcome: Outcome, now: float, slots: Budget) -> CallClosed:
-        """Close one call that no exchange holds."""
+        """Close a call that no exchange holds."""
         self.release(held)
         self.remember(held.key, held.opened.call.method)
         slots.give(1)
@@ -207,10 +233,13 @@ class Scope:
 
     def find_ended(self, key: IdKey) -> str | None:
         """Give the method of a call that has ended, and to which a response comes now."""
+        method = self.ended.pop(key, None)
         other = equal_number(key)
-        if self.kind is Kind.ENDPOINT:
-            return self.ended.get(key) or (None if other is None else self.ended.get(other))
-        return self.ended.pop(key, None) or (None if other is None else self.ended.pop(other, None))
+        return self.ended.pop(other, None) if method is None and other is not None else method
+
+    def knows_question(self, key: IdKey) -> bool:
+        """Tell whether a question was asked before: a resumed stream sends what was sent."""
+        return key in self._questions or key in self._answered
 
     def ask(self, key: IdKey, method: str, now: float, opened: OpenCall | None) -> None:
         """Take a question of the server."""
@@ -231,20 +260,24 @@ class Scope:
         if question is None:
             other = equal_number(key)
             question = None if other is None else self._questions.pop(other, None)
-        if question is not None and question.questions is not None:
+        if question is None:
+            return None
+        if question.questions is not None:
             question.questions.end(now)
+        self._answered[key] = None
+        if len(self._answered) > MAX_REMEMBERED:
+            del self._answered[next(iter(self._answered))]
         return question
 
     def find_only_call(self) -> OpenCall | None:
         """Return the open call if there is exactly one: a question can only belong to it."""
-        if len(self.suspended) + len(self.holders) > 1:
+        if len(self.suspended) + len(self.live) != 1:
             return None
         for held in self.suspended.values():
             return held.opened
-        for holder in self.holders:
-            calls = [*holder.list_open()]
-            return calls[0] if len(calls) == 1 else None
-        return None
+        [(key, holder)] = self.live.items()
+        opened = holder.find(key)
+        return None if opened is None or opened.next is not None else opened
 
 
 def compact(key: bytes) -> bytes:

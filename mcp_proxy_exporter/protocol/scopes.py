@@ -7,14 +7,13 @@ of it is bounded, and one sweep ends what is overdue.
 
 from collections.abc import Mapping, Sequence
 from heapq import nsmallest
-from typing import Final
+from typing import Final, Protocol
 from urllib.parse import urljoin, urlsplit
 
 import msgspec
 
 from mcp_proxy_exporter.protocol.clients import Clients
 from mcp_proxy_exporter.protocol.events import (
-    CallClosed,
     Client,
     Event,
     SessionClosed,
@@ -23,11 +22,16 @@ from mcp_proxy_exporter.protocol.events import (
 )
 from mcp_proxy_exporter.protocol.limits import Budget, Limits
 from mcp_proxy_exporter.protocol.outcome import Outcome
-from mcp_proxy_exporter.protocol.scope import Kind, Scope, Suspended, compact
+from mcp_proxy_exporter.protocol.routing import is_modern_field
+from mcp_proxy_exporter.protocol.scope import Kind, Resumption, Scope, Suspended, compact
+from mcp_proxy_exporter.protocol.sse import MAX_IDS
 
 # When there is no room for a session, this part of all is forgotten at once, so that looking for
 # the longest idle ones is rare.
 _EVICTED_PART: Final = 16
+
+# Calls and sessions that are closed at once, in about 2 ms: the rest waits for the next sweep.
+_MAX_AT_ONCE: Final = 500
 
 _SESSION: Final = Kind.SESSION
 
@@ -41,49 +45,118 @@ class _EndpointObject(msgspec.Struct, gc=False, frozen=True):
 _decode_endpoint = msgspec.json.Decoder(_EndpointObject).decode
 
 
-class Scopes:
-    """The scopes of one server."""
+class Resumer(Protocol):
+    """A stream that resumes one that is not known to have ended."""
 
-    __slots__ = ("_clients", "_limits", "_sessions", "_slots", "_streams", "endpoints", "waiting")
+    def enter(self, scope: Scope) -> None:
+        """Go on in the scope that it turns out to belong to."""
+
+
+class Scopes:
+    """The scopes of one server.
+
+    Who joins a scope leaves it again: what nobody uses and nothing proves is forgotten.
+    """
+
+    __slots__ = (
+        "_clients",
+        "_endpoints",
+        "_limits",
+        "_lost",
+        "_sessions",
+        "_slots",
+        "_streams",
+        "_waiting",
+    )
 
     def __init__(self, limits: Limits, slots: Budget, clients: Clients) -> None:
         self._clients = clients
         self._limits = limits
         self._slots = slots
         self._sessions: dict[bytes, Scope] = {}
-        self.endpoints: dict[bytes, Scope] = {}
-        """By the target of the requests that belong to them."""
-        self._streams: dict[bytes, Scope] = {}  # without a session, by event id
-        self.waiting: dict[Suspended, Scope] = {}
-        """The suspended calls of all scopes."""
+        # HTTP+SSE, by the target of the requests that belong to it.
+        self._endpoints: dict[bytes, Scope] = {}
+        # Streams without a session, by event id: those that can be resumed, and those that resume
+        # what is not known to have ended.
+        self._streams: dict[bytes, Scope] = {}
+        self._lost: dict[bytes, Resumer] = {}
+        # The calls of all scopes that are given up in time, the longest suspended ones first.
+        self._waiting: dict[Suspended, Scope] = {}
 
-    def find(self, fields: Mapping[bytes, bytes], target: bytes, now: float) -> Scope | None:
-        """Return the scope of a request; None where its ids mean nothing beyond the exchange."""
+    def join(self, fields: Mapping[bytes, bytes], target: bytes, now: float) -> Scope | None:
+        """Join the scope of a POST; None where its ids mean nothing beyond the exchange."""
         session_id = fields.get(b"mcp-session-id")
-        if session_id is not None:
+        if session_id is None:
+            scope = self._endpoints.get(target) if self._endpoints else None
+        else:
             scope = self._sessions.get(session_id)
             if scope is None:
-                scope = self._find_session(session_id, fields, now)
+                return self.join_session(fields, now)
             scope.heard_at = now
-            return scope
-        return self.endpoints.get(target) if self.endpoints else None
+        if scope is not None:
+            scope.users += 1
+        return scope
 
-    def find_stream(self, event_id: bytes) -> Scope | None:
-        """Return the scope of the stream, of a server without sessions, that had this event."""
-        return self._streams.get(compact(event_id))
+    def join_session(self, fields: Mapping[bytes, bytes], now: float) -> Scope | None:
+        """Join the session that a request names; 2026-07-28 has none."""
+        session_id = fields.get(b"mcp-session-id")
+        version = fields.get(b"mcp-protocol-version")
+        if session_id is None or is_modern_field(version):
+            return None
+        scope = self._sessions.get(session_id)
+        if scope is None:
+            scope = self._find_session(session_id, version, now)
+        scope.users += 1
+        scope.heard_at = now
+        return scope
+
+    def join_stream(self, event_id: bytes, resumer: Resumer) -> Scope | None:
+        """Join the stream, of a server without sessions, that had this event.
+
+        Where none is known, the one that ends later takes the resumer into its scope.
+        """
+        key = compact(event_id)
+        scope = self._streams.get(key)
+        if scope is None:
+            self._lost[key] = resumer
+        else:
+            scope.users += 1
+        return scope
+
+    def give_up_stream(self, event_id: bytes, resumer: Resumer) -> None:
+        """Take the end of a resumer that found no scope."""
+        key = compact(event_id)
+        if self._lost.get(key) is resumer:
+            del self._lost[key]
+
+    def leave(self, scope: Scope, now: float) -> None:
+        """Take the end of an exchange."""
+        scope.users -= 1
+        scope.heard_at = now
+        if scope.opened_at is None and not (scope.users or scope.suspended):
+            self._forget(scope)
 
     def open_session(self, session_id: bytes, client: Client, now: float) -> Sequence[Event]:
         """Begin the session that the answer to an ``initialize`` names."""
-        scope = self._find_session(session_id, {}, now)
+        scope = self._find_session(session_id, None, now)
         scope.client = client
-        scope.heard_at = now
         return self.confirm(scope, now)
+
+    def enter_session(self, session_id: bytes, now: float) -> Scope:
+        """Join the session that the head of a response names."""
+        scope = self._find_session(session_id, None, now)
+        scope.users += 1
+        return scope
 
     def confirm(self, scope: Scope, now: float) -> Sequence[Event]:
         """Take the proof that a session exists."""
-        if scope.opened_at is not None or scope.closed_as is not None:
+        if (
+            scope.opened_at is not None
+            or scope.closed_as is not None
+            or scope.kind is not Kind.SESSION
+        ):
             return ()
-        scope.opened_at = now
+        scope.opened_at = scope.heard_at = now
         return (*self._make_room(scope, now), SessionOpened())
 
     def close_session(self, scope: Scope, reason: SessionEnd, now: float) -> Sequence[Event]:
@@ -91,15 +164,14 @@ class Scopes:
         if scope.closed_as is not None:
             return ()
         self._forget(scope)
-        scope.closed_as = Outcome.ABANDONED
-        events: list[Event] = [*scope.close_suspended(Outcome.ABANDONED, now, self._slots)]
-        if scope.opened_at is not None:
-            end = scope.heard_at if reason is SessionEnd.IDLE else now
-            events.append(SessionClosed(reason, end - scope.opened_at))
-        return events
+        events: Sequence[Event] = self._close(scope, Outcome.ABANDONED, now)
+        if scope.opened_at is None:
+            return events
+        end = scope.heard_at if reason is SessionEnd.IDLE else now
+        return (*events, SessionClosed(reason, end - scope.opened_at))
 
     def announce(self, base: bytes, endpoint: bytes, now: float) -> Scope | None:
-        """Return the HTTP+SSE endpoint that a stream announces; None if that is no address.
+        """Join the HTTP+SSE endpoint that a stream announces; None if that is no address.
 
         `base` is the target of the stream's GET, against which the address is resolved (2024-11-05
         basic/transports; forms seen are relative, absolute, and a JSON object). A server that tells
@@ -108,34 +180,34 @@ class Scopes:
         target = _resolve(base, endpoint)
         if target is None:
             return None
-        scope = self.endpoints.get(target)
+        scope = self._endpoints.get(target)
         if scope is None:
-            scope = Scope(Kind.ENDPOINT, target, Client(), self.waiting, now)
-            self.endpoints[target] = scope
+            scope = Scope(Kind.ENDPOINT, target, Client(), self._waiting, now)
+            self._endpoints[target] = scope
+        scope.users += 1
+        scope.streams += 1
         return scope
 
-    def close_endpoint(self, scope: Scope, outcome: Outcome, now: float) -> Sequence[CallClosed]:
+    def close_endpoint(self, scope: Scope, outcome: Outcome, now: float) -> Sequence[Event]:
         """Take the end of a stream of an HTTP+SSE endpoint: after the last, no answer can come."""
-        if scope.streams > 0 or self.endpoints.get(scope.key) is not scope:
+        scope.streams -= 1
+        if scope.streams > 0:
             return ()
-        del self.endpoints[scope.key]
-        scope.closed_as = outcome
-        return scope.close_suspended(outcome, now, self._slots)
-
-    def give_up(
-        self, scope: Scope, calls: Sequence[Suspended], outcome: Outcome, now: float
-    ) -> Sequence[CallClosed]:
-        """Close those of these calls that still wait."""
-        waiting = [held for held in calls if held in self.waiting]
-        return [scope.give_up(held, outcome, now, self._slots) for held in waiting]
+        self._forget(scope)
+        return self._close(scope, outcome, now)
 
     def suspend(
         self, scope: Scope | None, calls: Sequence[Suspended], now: float
-    ) -> Sequence[CallClosed]:
+    ) -> Sequence[Event]:
         """Hold calls whose exchange is over; those whose id they use again are given up."""
         if scope is None:
-            scope = Scope(Kind.STREAM, b"", Client(), self.waiting, now)
-            self._register(scope, calls[0].event_ids)
+            scope = Scope(Kind.STREAM, b"", Client(), self._waiting, now)
+            self.register(scope, calls[0].event_ids)
+            for event_id in calls[0].event_ids:
+                resumer = self._lost.pop(event_id, None)
+                if resumer is not None:
+                    scope.users += 1
+                    resumer.enter(scope)
         given_up = []
         for held in calls:
             earlier = scope.suspended.get(held.key)
@@ -144,57 +216,80 @@ class Scopes:
             scope.suspend(held)
         return given_up
 
-    def detach(
-        self,
-        scope: Scope,
-        attached: Sequence[Suspended],
-        event_ids: Sequence[bytes],
-        deadline: float,
-    ) -> None:
-        """Take the end of the stream that resumed these calls: what is left waits again."""
-        scope.detach(attached, event_ids, deadline)
+    def end_resumption(self, scope: Scope, stream: Resumption, retry: float, now: float) -> None:
+        """Take the end of a stream that went on where others ended."""
+        scope.end_resumption(stream, self._limits.suspended_seconds, retry, now)
         if scope.kind is Kind.STREAM and scope.suspended:
-            self._register(scope, event_ids)
+            self.register(scope, stream.seen)
 
-    def leave(self, scope: Scope, now: float) -> None:
-        """Take the end of an exchange: forget a scope that nothing proves or needs."""
-        scope.heard_at = now
-        if scope.opened_at is None and not (scope.holders or scope.suspended or scope.streams):
-            if scope.kind is _SESSION:
-                self._forget(scope)
-            elif scope.kind is Kind.STREAM:
-                for event_id in scope.event_ids:
-                    if self._streams.get(event_id) is scope:
-                        del self._streams[event_id]
-                scope.event_ids = ()
+    def give_up(
+        self, scope: Scope, calls: Sequence[Suspended], outcome: Outcome, now: float
+    ) -> Sequence[Event]:
+        """Close suspended calls."""
+        return [scope.give_up(held, outcome, now, self._slots) for held in calls]
+
+    def register(self, scope: Scope, event_ids: Sequence[bytes]) -> None:
+        """Remember where a stream without a session may be resumed."""
+        known = [*scope.event_ids, *event_ids]
+        self._unregister(scope, known[:-MAX_IDS])
+        scope.event_ids = known[-MAX_IDS:]
+        for event_id in scope.event_ids:
+            self._streams[event_id] = scope
+
+    def make_room(self, now: float) -> Sequence[Event]:
+        """Give up the call that has waited for its client the longest, for one that is alive."""
+        for held, scope in self._waiting.items():
+            return self._give_up(held, scope, Outcome.ABANDONED, now)
+        return ()
 
     def sweep(self, now: float) -> Sequence[Event]:
-        """End what is overdue."""
+        """End what is overdue, as much of it as does not delay the traffic."""
         events: list[Event] = []
-        for held, scope in [*self.waiting.items()]:
-            if held.deadline <= now:
-                events.append(scope.give_up(held, Outcome.ABANDONED, now, self._slots))
-                self.leave(scope, scope.heard_at)
+        for held, scope in [*self._waiting.items()]:
+            if held.deadline <= now and not scope.is_resumed(held):
+                events += self._give_up(held, scope, scope.closed_as or Outcome.ABANDONED, now)
+                if len(events) >= _MAX_AT_ONCE:
+                    return events
         silent_since = now - self._limits.session_idle_seconds
         for scope in [*self._sessions.values()]:
-            if scope.heard_at <= silent_since and not (scope.holders or scope.streams):
+            if scope.heard_at <= silent_since and not scope.users:
                 events += self.close_session(scope, SessionEnd.IDLE, now)
+                if len(events) >= _MAX_AT_ONCE:
+                    break
         return events
 
     def close(self, now: float) -> Sequence[Event]:
         """End all waiting, because nobody will look any more."""
-        waiting = [*self.waiting.items()]
-        return [
-            scope.give_up(held, Outcome.PROXY_SHUTDOWN, now, self._slots) for held, scope in waiting
-        ]
+        events: list[Event] = []
+        for held, scope in [*self._waiting.items()]:
+            events += self._give_up(held, scope, Outcome.PROXY_SHUTDOWN, now)
+        return events
 
-    def _find_session(self, session_id: bytes, fields: Mapping[bytes, bytes], now: float) -> Scope:
+    def _close(self, scope: Scope, outcome: Outcome, now: float) -> Sequence[Event]:
+        """Close whatever no exchange holds; what is too much for now is left to the sweep."""
+        scope.closed_as = outcome
+        scope.resumptions.clear()
+        calls = [*scope.suspended.values()]
+        for held in calls[_MAX_AT_ONCE:]:
+            held.deadline = now
+            scope.suspend(held)
+        return [scope.give_up(held, outcome, now, self._slots) for held in calls[:_MAX_AT_ONCE]]
+
+    def _give_up(
+        self, held: Suspended, scope: Scope, outcome: Outcome, now: float
+    ) -> Sequence[Event]:
+        closed = scope.give_up(held, outcome, now, self._slots)
+        if scope.opened_at is None and not (scope.users or scope.suspended):
+            self._forget(scope)
+        return (closed,)
+
+    def _find_session(self, session_id: bytes, version: bytes | None, now: float) -> Scope:
         """Return the scope of a session; a new one has to prove that its session exists."""
         key = compact(session_id)
         scope = self._sessions.get(key)
         if scope is None:
-            client = self._clients.find(fields.get(b"mcp-protocol-version"))
-            scope = self._sessions[key] = Scope(_SESSION, key, client, self.waiting, now)
+            client = self._clients.find(version)
+            scope = self._sessions[key] = Scope(_SESSION, key, client, self._waiting, now)
         return scope
 
     def _make_room(self, newest: Scope, now: float) -> Sequence[Event]:
@@ -209,19 +304,25 @@ class Scopes:
             events += self.close_session(scope, SessionEnd.IDLE, now)
         return events
 
-    def _register(self, scope: Scope, event_ids: Sequence[bytes]) -> None:
-        scope.event_ids = (*scope.event_ids, *event_ids)
-        for event_id in event_ids:
-            self._streams[event_id] = scope
-
     def _forget(self, scope: Scope) -> None:
-        if self._sessions.get(scope.key) is scope:
-            del self._sessions[scope.key]
+        """Do not find a scope any more."""
+        if scope.kind is Kind.STREAM:
+            self._unregister(scope, scope.event_ids)
+            scope.event_ids = ()
+            return
+        registry = self._sessions if scope.kind is _SESSION else self._endpoints
+        if registry.get(scope.key) is scope:
+            del registry[scope.key]
+
+    def _unregister(self, scope: Scope, event_ids: Sequence[bytes]) -> None:
+        for event_id in event_ids:
+            if self._streams.get(event_id) is scope:
+                del self._streams[event_id]
 
 
 def _idleness(scope: Scope) -> tuple[bool, float]:
-    """Order scopes: first those where nothing is open, of these the longest silent first."""
-    return bool(scope.holders or scope.streams), scope.heard_at
+    """Order scopes: first those that nobody uses, of these the longest silent first."""
+    return scope.users > 0, scope.heard_at
 
 
 def _resolve(base: bytes, endpoint: bytes) -> bytes | None:
@@ -232,7 +333,7 @@ def _resolve(base: bytes, endpoint: bytes) -> bytes | None:
             address = _decode_endpoint(address).uri.encode()
         # Latin-1 keeps every byte.
         parts = urlsplit(urljoin(base.decode("latin-1"), address.decode("latin-1")))
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     path = parts.path or "/"
     return (f"{path}?{parts.query}" if parts.query else path).encode("latin-1")

@@ -16,8 +16,8 @@ import msgspec
 # Event types and ids are compared or held, never shown. Real ids are opaque cursors of less than
 # 100 bytes; a longer one is cut.
 MAX_FIELD: Final = 1_024
-# The last ids of a stream: what a client may not have received any more is little.
-MAX_IDS: Final = 8
+# The last ids of a stream: what was sent and did not reach the client any more is little.
+MAX_IDS: Final = 32
 # Milliseconds, as digits: above, nobody would come back.
 _MAX_DIGITS: Final = 8
 # What can precede a value in its line: a byte order mark and "event: ".

@@ -69,13 +69,13 @@ class ServerState:
         self, opened: OpenCall, message: Message, outcome: Outcome, origin: Origin, now: float
     ) -> Sequence[Event]:
         """Read an answer that says more than how its call ended."""
+        method = opened.call.method
+        if method.startswith("tasks/"):
+            return self.tasks.read_answer(opened, message, outcome, now)
         if outcome is Outcome.TASK_CREATED:
             return self.tasks.create(opened.call, message.result, now)
         if outcome is Outcome.INPUT_REQUIRED:
             return self.inputs.require(message, now)
-        method = opened.call.method
-        if method.startswith("tasks/"):
-            return self.tasks.read_answer(opened, message, outcome, now)
         if outcome is not Outcome.SUCCESS:
             self.note_refusal(opened, outcome, now)
         elif method == "tools/list":
@@ -105,9 +105,10 @@ class ServerState:
         scope, session_id = origin
         if session_id is not None:
             return self.scopes.open_session(session_id, client, now)
-        if scope is not None and scope.kind is Kind.ENDPOINT:
-            scope.client = client
-        return ()
+        if scope is None or scope.kind is Kind.STREAM:
+            return ()
+        scope.client = client
+        return self.scopes.confirm(scope, now)
 
 
 def _read_version(result: msgspec.Raw) -> str | None:

@@ -22,12 +22,11 @@ from mcp_proxy_exporter.protocol.events import (
 from mcp_proxy_exporter.protocol.outcome import Abort, Outcome
 from mcp_proxy_exporter.protocol.response import (
     ABORTED,
-    BAD_REQUEST,
     FIRST_REDIRECTION,
     NOT_FOUND,
     ResponseInspector,
 )
-from mcp_proxy_exporter.protocol.scope import Kind, Scope, Suspended, compact
+from mcp_proxy_exporter.protocol.scope import Kind, Resumption, Scope, compact
 
 _GET: Final = StreamKind.GET
 _LEGACY_SSE: Final = StreamKind.LEGACY_SSE
@@ -36,8 +35,8 @@ _LEGACY_SSE: Final = StreamKind.LEGACY_SSE
 class StreamInspector(ResponseInspector, eq=False, gc=False):
     """One GET. `response`, `response_end` or `aborted` ends it."""
 
-    _attached: Sequence[Suspended] = ()
-    """The calls that it resumes."""
+    _resumption: Resumption | None = None
+    """The streams that it goes on from."""
 
     def request(self, data: bytes, now: float) -> Sequence[Event]:  # noqa: ARG002
         """Take the request's body whole: whatever it is, it is no message."""
@@ -75,27 +74,32 @@ class StreamInspector(ResponseInspector, eq=False, gc=False):
         state, tracker = self._state, self._tracker
         coding = fields.get(b"content-encoding")
         self._response = open_event_stream(state.limits, state.buffers, coding)
-        tracker.scope = state.scopes.find(self._fields, self._target, now)
+        tracker.scope = state.scopes.join_session(self._fields, now)
         event_id = self._fields.get(b"last-event-id")
         if event_id:
-            tracker.resumes = True
             if tracker.scope is None:
-                tracker.scope = state.scopes.find_stream(event_id)
+                tracker.scope = state.scopes.join_stream(event_id, self)
             if tracker.scope is not None:
-                self._attached = tracker.scope.attach(event_id)
-        if tracker.scope is not None:
-            tracker.scope.streams += 1
-        return (*self._note_session(status, now), self._open_stream(_GET, now))
+                self._resume(tracker.scope, event_id)
+        return (*self._confirm_session(status, now), self._open_stream(_GET, now))
+
+    def enter(self, scope: Scope) -> None:
+        """Go on in the scope that it turns out to belong to."""
+        self._tracker.scope = scope
+        self._resume(scope, self._fields[b"last-event-id"])
+
+    def _resume(self, scope: Scope, event_id: bytes) -> None:
+        self._resumption = self._tracker.resumption = scope.resume(event_id)
 
     def _count_events(self, body: EventStreamBody, now: float) -> Sequence[Event]:
         """Count what passed since the last time, and learn what kind of stream it is."""
         events: list[Event] = []
-        if body.endpoint is not None and self._tracker.scope is None:
-            scope = self._state.scopes.announce(self._target, body.endpoint, now)
-            body.endpoint = None
+        if self._resumption is not None:
+            self._resumption.seen = tuple(map(compact, body.event_ids))
+        while body.endpoints and self._tracker.scope is None:
+            scope = self._state.scopes.announce(self._target, body.endpoints.pop(0), now)
             if scope is not None:
                 self._tracker.scope = scope
-                scope.streams += 1
                 self._stream = _LEGACY_SSE
                 events.append(StreamOpened(_LEGACY_SSE, instead_of=_GET))
         return [*events, *super()._count_events(body, now)]
@@ -108,8 +112,8 @@ class StreamInspector(ResponseInspector, eq=False, gc=False):
         if unreadable and scope is not None and scope.kind is Kind.ENDPOINT and not self._left:
             # Nobody will see the answers that it brings from now on.
             self._tracker.scope = None
-            scope.streams -= 1
             closed = self._state.scopes.close_endpoint(scope, Outcome.UNINSPECTED, now)
+            self._state.scopes.leave(scope, now)
             return [*events, *closed]
         return events
 
@@ -119,32 +123,30 @@ class StreamInspector(ResponseInspector, eq=False, gc=False):
 
     def aborted(self, cause: Abort, now: float) -> Sequence[Event]:
         """Take the early end of the stream."""
-        return self._end(ABORTED[cause], now)
+        return [*self._begin_abort(), *self._end(ABORTED[cause], now)]
 
     def _end(self, outcome: Outcome, now: float) -> Sequence[Event]:
         events = self._close_stream(now)
         scope = self._tracker.scope
-        if scope is not None and not self._left:
-            scope.streams -= 1
+        if scope is not None and scope.kind is Kind.ENDPOINT:
             final = Outcome.UNINSPECTED if self._blind else outcome
-            if scope.kind is Kind.ENDPOINT:
-                events = [*events, *self._state.scopes.close_endpoint(scope, final, now)]
-            else:
-                events = [*events, *self._detach(scope, now)]
+            events = [*events, *self._state.scopes.close_endpoint(scope, final, now)]
+        elif scope is not None and self._resumption is not None:
+            events = [*events, *self._end_resumption(scope, self._resumption, now)]
+        if b"last-event-id" in self._fields:
+            self._state.scopes.give_up_stream(self._fields[b"last-event-id"], self)
         self._leave(now)
         return events
 
-    def _detach(self, scope: Scope, now: float) -> Sequence[Event]:
+    def _end_resumption(self, scope: Scope, stream: Resumption, now: float) -> Sequence[Event]:
         """Let the calls wait again that it resumed and did not answer."""
-        body = self._response
-        if self._blind:  # the answers may have been in what could not be read
-            return self._state.scopes.give_up(scope, self._attached, Outcome.UNINSPECTED, now)
-        deadline, event_ids = now + self._state.limits.suspended_seconds, []
-        if isinstance(body, EventStreamBody):
-            deadline += body.retry
-            event_ids = [compact(event_id) for event_id in body.event_ids]
-        self._state.scopes.detach(scope, self._attached, event_ids, deadline)
-        return ()
+        scopes, body = self._state.scopes, self._response
+        resumed = scope.find_resumed(stream) if self._blind else ()
+        scopes.end_resumption(
+            scope, stream, body.retry if isinstance(body, EventStreamBody) else 0.0, now
+        )
+        # The answers may have been in what could not be read.
+        return scopes.give_up(scope, resumed, Outcome.UNINSPECTED, now)
 
 
 class DeletionInspector(StreamInspector, eq=False, gc=False):
@@ -161,13 +163,13 @@ class DeletionInspector(StreamInspector, eq=False, gc=False):
             return ()
         self._left = True
         scopes = self._state.scopes
-        scope = scopes.find(self._fields, self._target, now)
+        scope = scopes.join_session(self._fields, now)
         if scope is None:
             return ()
         events: Sequence[Event] = ()
         if status < FIRST_REDIRECTION:
             events = scopes.close_session(scope, SessionEnd.DELETED, now)
-        elif status in {BAD_REQUEST, NOT_FOUND}:  # nothing else of a DELETE can be bad
+        elif status == NOT_FOUND:
             events = scopes.close_session(scope, SessionEnd.EXPIRED, now)
         scopes.leave(scope, now)
         return events

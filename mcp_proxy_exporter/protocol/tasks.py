@@ -26,6 +26,11 @@ _MAX_SECONDS: Final = 7 * 86_400.0
 # JSON-RPC's "invalid params", which all servers answer for a task that they do not know.
 _UNKNOWN_TASK: Final = -32602
 
+# The outcomes of requests that were answered by a task.
+_ANSWERED: Final = frozenset({Outcome.SUCCESS, Outcome.TOOL_ERROR, Outcome.TASK_CREATED})
+# A list of them beyond is not read: 100 ms for the largest message.
+_MAX_LIST: Final = 512 * 1024
+
 _METHODS_TO_READ: Final = frozenset({"tasks/get", "tasks/cancel"})
 
 
@@ -34,10 +39,9 @@ class _Task(msgspec.Struct, gc=False, frozen=True):
 
     id: str = msgspec.field(name="taskId")
     status: str | None = None
-    ttl: float | None = None
-    ttl_ms: float | None = msgspec.field(name="ttlMs", default=None)
+    ttl: msgspec.Raw = msgspec.Raw(b"")
+    ttl_ms: msgspec.Raw = msgspec.field(name="ttlMs", default=msgspec.Raw(b""))
     result: msgspec.Raw = msgspec.Raw(b"")
-    error: msgspec.Raw = msgspec.Raw(b"")
 
 
 class _Created(msgspec.Struct, gc=False, frozen=True):
@@ -56,14 +60,17 @@ class _Payload(msgspec.Struct, gc=False, frozen=True):
     is_error: bool | None = msgspec.field(name="isError", default=None)
 
 
+_decode_number = msgspec.json.Decoder(float | None).decode
 _decode_task = msgspec.json.Decoder(_Task).decode
 _decode_created = msgspec.json.Decoder(_Created).decode
 _decode_list = msgspec.json.Decoder(_List).decode
 _decode_payload = msgspec.json.Decoder(_Payload).decode
 
 
-class _Pending(msgspec.Struct, gc=False, frozen=True):
+class _Pending(msgspec.Struct, gc=False):
     call: Call
+    patience: float
+    """Seconds after the last sign of life."""
     deadline: float
 
 
@@ -87,7 +94,8 @@ class Tasks:
             events.append(self._end(key, TaskOutcome.UNOBSERVED, now))
         elif len(self._pending) >= self._limits.max_tasks:
             events.append(self._end(next(iter(self._pending)), TaskOutcome.UNOBSERVED, now))
-        self._pending[key] = _Pending(call, now + self._time_to_live(task))
+        patience = self._time_to_live(task)
+        self._pending[key] = _Pending(call, patience, now + patience)
         return [*events, TaskOpened(call), *self._observe(task, now)]
 
     def read_answer(
@@ -97,10 +105,12 @@ class Tasks:
         method = opened.call.method
         if message.error is not None:
             return self._read_error(opened, message, outcome, now)
+        if outcome not in _ANSWERED:
+            return ()
         if method == "tasks/result":
             return self._read_result(opened, outcome, now)
         try:
-            if method == "tasks/list":
+            if method == "tasks/list" and len(message.result) <= _MAX_LIST:
                 tasks = _decode_list(message.result).tasks
             elif method in _METHODS_TO_READ:
                 tasks = [_decode_task(message.result)]
@@ -114,7 +124,7 @@ class Tasks:
         """Take a notification about a task."""
         if params.task_id is None:
             return ()
-        task = _Task(params.task_id, params.status, None, None, params.result, params.error)
+        task = _Task(params.task_id, params.status, result=params.result)
         return self._observe(task, now)
 
     def sweep(self, now: float) -> Sequence[Event]:
@@ -124,7 +134,7 @@ class Tasks:
 
     def _time_to_live(self, task: _Task) -> float:
         """Return seconds."""
-        milliseconds = task.ttl if task.ttl_ms is None else task.ttl_ms
+        milliseconds = _read_number(task.ttl_ms) or _read_number(task.ttl)
         if milliseconds is None:  # unlimited
             return self._limits.task_seconds
         return min(max(milliseconds, 0.0) / 1000 + _GRACE, _MAX_SECONDS)
@@ -132,10 +142,15 @@ class Tasks:
     def _observe(self, task: _Task, now: float) -> Sequence[Event]:
         """Look at the state of a task."""
         key = task.id[:MAX_TEXT]
-        if key not in self._pending:
+        pending = self._pending.get(key)
+        if pending is None:
             return ()
         outcome = _judge(task)
-        return () if outcome is None else (self._end(key, outcome, now),)
+        if outcome is not None:
+            return (self._end(key, outcome, now),)
+        # It is being watched: its end will be seen, however long that takes.
+        pending.deadline = now + pending.patience
+        return ()
 
     def _read_result(self, opened: OpenCall, outcome: Outcome, now: float) -> Sequence[Event]:
         """Take the payload: exactly what the call would have been answered (2025-11-25)."""
@@ -156,10 +171,14 @@ class Tasks:
         if key is None or key not in self._pending or outcome is not Outcome.PROTOCOL_ERROR:
             return ()
         code = None if message.error is None else message.error.code
-        if code == _UNKNOWN_TASK and method in {"tasks/get", "tasks/result"}:
+        if method == "tasks/get" and code == _UNKNOWN_TASK:
             return (self._end(key, TaskOutcome.EXPIRED, now),)
-        if method == "tasks/result":  # the error that the call itself would have had
-            return (self._end(key, TaskOutcome.FAILED, now),)
+        if method == "tasks/result":
+            # The error that the call itself would have had, which may have the same code.
+            text = "" if message.error is None else message.error.message or ""
+            unknown = code == _UNKNOWN_TASK and "task" in text.lower()
+            outcome_of_task = TaskOutcome.EXPIRED if unknown else TaskOutcome.FAILED
+            return (self._end(key, outcome_of_task, now),)
         return ()
 
     def _end(self, key: str, outcome: TaskOutcome, now: float) -> TaskClosed:
@@ -192,3 +211,11 @@ def _read_created(result: msgspec.Raw) -> _Task | None:
         return _decode_task(result)
     except (ValueError, RecursionError):
         return None
+
+
+def _read_number(raw: msgspec.Raw) -> float | None:
+    try:
+        number: float | None = _decode_number(raw)
+    except ValueError:  # absent, or no number
+        return None
+    return number

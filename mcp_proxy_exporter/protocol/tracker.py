@@ -6,6 +6,7 @@ requests are a space of their own.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from typing import Final
 
 import msgspec
@@ -33,7 +34,7 @@ from mcp_proxy_exporter.protocol.inputs import INPUT_METHODS
 from mcp_proxy_exporter.protocol.jsonrpc import TOO_LARGE, Message
 from mcp_proxy_exporter.protocol.outcome import Outcome
 from mcp_proxy_exporter.protocol.params import Params
-from mcp_proxy_exporter.protocol.scope import NEVER, Found, Kind, Scope, Suspended
+from mcp_proxy_exporter.protocol.scope import NEVER, Found, Kind, Resumption, Scope, Suspended
 from mcp_proxy_exporter.protocol.state import ServerState
 from mcp_proxy_exporter.protocol.verdict import judge
 
@@ -67,8 +68,8 @@ class ExchangeTracker(msgspec.Struct, eq=False, gc=False):
     state: ServerState
     answers_others: bool = False
     """It is a stream that answers a GET: its responses belong to calls of other exchanges."""
-    resumes: bool = False
-    """Of such a stream: it goes on where another one ended."""
+    resumption: Resumption | None = None
+    """Of such a stream: the ones that it goes on from."""
     scope: Scope | None = None
     client: Client = _ANONYMOUS
     """Who sends its requests, unless they say so themselves."""
@@ -110,7 +111,12 @@ class ExchangeTracker(msgspec.Struct, eq=False, gc=False):
                 return (seen, *self._match_elsewhere(key, other, message, now))
             key = other
         opened = self.open_calls[key]
-        outcome, result_size, code = judge(message, status, asked_for_task=opened.asked_for_task)
+        outcome, result_size, code = judge(
+            message,
+            status,
+            asked_for_task=opened.asked_for_task,
+            about_task=opened.task_id is not None,
+        )
         waited = 0.0 if opened.questions is None else opened.questions.total(now)
         first = self.first_message_at
         closed = CallClosed(opened.call, outcome, now, first, result_size, code, waited)
@@ -128,27 +134,30 @@ class ExchangeTracker(msgspec.Struct, eq=False, gc=False):
         outcome_of: Callable[[OpenCall], Outcome | None],
         now: float,
         *,
-        deadline: float = NEVER,
+        patience: float = NEVER,
+        retry: float = 0.0,
         event_ids: Sequence[bytes] = (),
     ) -> Sequence[Event]:
-        """Close whatever is still open; suspend what has no outcome yet."""
-        if not self.open_calls:
-            return ()
+        """Close whatever is still open; suspend what has no outcome yet.
+
+        The client has `patience` seconds to resume, and before that the `retry` seconds that the
+        server asked it to wait.
+        """
         events: list[Event] = []
         suspended: list[Suspended] = []
-        for key, first in self.open_calls.items():
+        deadline = now + patience + retry
+        for key, first in [*self.open_calls.items()]:
             opened: OpenCall | None = first
             while opened is not None:
                 outcome = outcome_of(opened)
                 if outcome is None:
-                    held = Suspended(key, opened, self.first_message_at, deadline, event_ids)
-                    suspended.append(held)
+                    suspended.append(
+                        Suspended(key, opened, self.first_message_at, deadline, event_ids, retry)
+                    )
                 else:
                     events.append(self._close(key, opened, outcome, now))
+                self.remove(key, opened)
                 opened = opened.next
-        self.open_calls.clear()
-        if self.scope is not None:
-            self.scope.holders.pop(self, None)
         if suspended:
             events += self.state.scopes.suspend(self.scope, suspended, now)
         return events
@@ -159,12 +168,13 @@ class ExchangeTracker(msgspec.Struct, eq=False, gc=False):
 
     def remove(self, key: IdKey, opened: OpenCall) -> None:
         """Remove a call that is over; the next one with its id moves up."""
-        if opened.next is None:
-            del self.open_calls[key]
-            if self.scope is not None and not self.open_calls:
-                del self.scope.holders[self]
-        else:
+        if opened.next is not None:
             self.open_calls[key] = opened.next
+        else:
+            del self.open_calls[key]
+            scope = self.scope
+            if scope is not None and scope.live.get(key) is self:
+                del scope.live[key]
         if self.answered is None:
             self.answered = {}
         self.answered[key] = opened.call.method
@@ -180,13 +190,18 @@ class ExchangeTracker(msgspec.Struct, eq=False, gc=False):
     def _open(self, message: Message, method: str, now: float) -> Sequence[Event]:
         """Begin a call."""
         opened = open_call(method, message.params, self.client, now)
+        made: Sequence[Event] = ()
         if not self.state.calls.take(1):
-            return _refuse(opened.call)
+            made = self.state.scopes.make_room(now)
+            if not made:
+                return _refuse(opened.call)
+            self.state.calls.take(1)
+        self.first_message_at = None  # what came before the request was whole is no answer to it
         key = message.id if type(message.id) is int else id_key(message.id)
-        events: tuple[Event, ...] = (CallOpened(opened.call),)
+        events: tuple[Event, ...] = (*made, CallOpened(opened.call))
         scope = self.scope
         if scope is not None:
-            scope.holders[self] = None
+            scope.live[key] = self
             if scope.suspended or scope.ended:
                 events = (*self._reuse(scope, key, now), *events)
         if key in self.open_calls:
@@ -232,9 +247,10 @@ class ExchangeTracker(msgspec.Struct, eq=False, gc=False):
         scope = self.scope
         if not self.answers_others:
             answered = self.answered or {}
-            method = answered.get(key, None if other is None else answered.get(other))
+            late = key if key in answered else other
+            method = answered.pop(late, None)
             if method is not None and scope is not None:
-                scope.forget(key)
+                scope.find_ended(key)
             return () if method is None else (LateResponse(method),)
         if scope is None:
             return ()
@@ -243,7 +259,12 @@ class ExchangeTracker(msgspec.Struct, eq=False, gc=False):
             method = scope.find_ended(key)
             return () if method is None else (LateResponse(method),)
         opened = found.opened
-        outcome, size, code = judge(message, _OK, asked_for_task=opened.asked_for_task)
+        outcome, size, code = judge(
+            message,
+            _OK,
+            asked_for_task=opened.asked_for_task,
+            about_task=opened.task_id is not None,
+        )
         waited = 0.0 if opened.questions is None else opened.questions.total(now)
         first = now if found.first_message_at is None else found.first_message_at
         closed = CallClosed(opened.call, outcome, now, first, size, code, waited)
@@ -267,8 +288,13 @@ class ExchangeTracker(msgspec.Struct, eq=False, gc=False):
         seen = MessageSeen(_TO_CLIENT, _REQUEST, method, size)
         if method not in INPUT_METHODS:
             return (seen,)
-        if self.scope is not None:
-            self.scope.ask(id_key(message.id), method, now, self._find_asking())
+        scope = self.scope
+        # Where nobody knows whose answer it is, a question has no end.
+        if scope is not None and scope.kind is not Kind.STREAM:
+            key = id_key(message.id)
+            if self.resumption is not None and scope.knows_question(key):
+                return (seen,)
+            scope.ask(key, method, now, self._find_asking(scope))
         return seen, InputRequested(method, Delivery.SERVER_REQUEST)
 
     def _notice(self, method: str, params: Params | None, now: float) -> Sequence[Event]:
@@ -282,15 +308,16 @@ class ExchangeTracker(msgspec.Struct, eq=False, gc=False):
             self.scope.withdraw(id_key(params.request_id), now)
         return ()
 
-    def _find_asking(self) -> OpenCall | None:
+    def _find_asking(self, scope: Scope) -> OpenCall | None:
         """Return the call in which the server asks its question, where there can be only one."""
+        calls: list[OpenCall] = []
         if self.open_calls:
-            calls = [*self.list_open()]
-            return calls[0] if len(calls) == 1 else None
-        scope = self.scope
-        if scope is not None and (self.resumes or scope.kind is Kind.ENDPOINT):
+            calls = [*islice(self.list_open(), 2)]
+        elif self.resumption is not None:
+            calls = [held.opened for held in scope.find_resumed(self.resumption)]
+        elif scope.kind is Kind.ENDPOINT:
             return scope.find_only_call()
-        return None
+        return calls[0] if len(calls) == 1 else None
 
     def _answer(self, message: Message, now: float) -> Sequence[Event]:
         """Take the client's answer to a question of the server."""

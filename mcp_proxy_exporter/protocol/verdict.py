@@ -56,12 +56,15 @@ _decode_kind = msgspec.json.Decoder(str | None).decode
 _decode_task = msgspec.json.Decoder(_Task | None).decode
 
 
-def judge(response: Message, status: int, *, asked_for_task: bool) -> Verdict:
+def judge(
+    response: Message, status: int, *, asked_for_task: bool, about_task: bool = False
+) -> Verdict:
     """Judge a response that came with this HTTP status.
 
     An error stands on any status (2026-07-28 answers -32601 with 404), a result only below 400.
     `asked_for_task` tells that the call carried ``params.task``: without it, ``result.task`` is
-    nobody's business.
+    nobody's business. `about_task` tells that the request was one of ``tasks/…``, whose answers may
+    have the result type of a task without creating one.
     """
     result, error = response.result, response.error
     size = len(result)
@@ -71,7 +74,8 @@ def judge(response: Message, status: int, *, asked_for_task: bool) -> Verdict:
         return Outcome.HTTP_ERROR, size or None, None
     if error is not None or size == 0:  # JSON-RPC 2.0 section 5: the one or the other
         return Outcome.INVALID_RESPONSE, size or None, None
-    return _judge_result(result, asked_for_task=asked_for_task), size, None
+    outcome = _judge_result(result, asked_for_task=asked_for_task)
+    return _SUCCESS if about_task and outcome is Outcome.TASK_CREATED else outcome, size, None
 
 
 def _judge_error(error: Error) -> Verdict:

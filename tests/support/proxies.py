@@ -121,6 +121,14 @@ class RunningProxy:
         self.exchanges.append(exchange)
         return exchange
 
+    def sweep(self, _now: float) -> Sequence[Event]:
+        """End what is overdue: nothing is."""
+        return ()
+
+    def close(self, _now: float) -> Sequence[Event]:
+        """End what waits: nothing does."""
+        return ()
+
     def _take(self, event: Event) -> None:
         self.events.append(event)
         self._news.set()
