@@ -40,8 +40,10 @@ def hanging_call(origin: str, peer: Peer, *, modern: bool) -> Iterator[str]:
         yield key
 
 
-async def give_up(proxy: Proxy, mode: str, peer: Peer) -> Scrape:
-    """Let an SDK's client lose patience with a call; return the figures while it is connected."""
+async def give_up(proxy: Proxy, mode: str, peer: Peer, late: int) -> Scrape:
+    """Let an SDK's client lose patience with a call; return the figures while it is connected,
+    once so many late answers have come.
+    """
     async with sdk_client(mode)(proxy.origin, Wire()) as session:
         await session.list_tools()
         key = uuid4().hex
@@ -49,7 +51,15 @@ async def give_up(proxy: Proxy, mode: str, peer: Peer) -> Scrape:
         await asyncio.to_thread(peer.program.wait_for_line, f"started {key}", START_SECONDS)
         call.cancel()
         await asyncio.wait([call])
+        await asyncio.to_thread(
+            proxy.scrape_until, lambda scrape: count_late(scrape) == late, COUNT_SECONDS
+        )
         return await asyncio.to_thread(wait_for_calls, proxy, 1)
+
+
+def count_late(scrape: Scrape) -> float:
+    """Return how many answers came after the end of their calls."""
+    return scrape.total("mcp_late_responses_total")
 
 
 def count_calls(scrape: Scrape) -> dict[tuple[str, ...], int]:
@@ -104,14 +114,17 @@ def test_server_alone_is_told_within_a_second(sdk_peer: Peer) -> None:
 
 
 @pytest.mark.parametrize(
-    ("mode", "outcome"), [("legacy", "cancelled"), (MODERN, "client_disconnected")]
+    ("mode", "outcome", "late"), [("legacy", "cancelled", 1), (MODERN, "client_disconnected", 0)]
 )
-def test_sdk_client_that_gives_up_is_counted_once(sdk_peer: Peer, mode: str, outcome: str) -> None:
-    # The one sends `notifications/cancelled` and gets error -32800, the other closes the stream.
+def test_sdk_client_that_gives_up_is_counted_once(
+    sdk_peer: Peer, mode: str, outcome: str, late: int
+) -> None:
+    # The one sends `notifications/cancelled`, which ends the call: error -32800 comes later. The
+    # other closes the stream.
     with run_proxy(sdk_peer.origin, name="sdk") as proxy:
-        metrics = asyncio.run(give_up(proxy, mode, sdk_peer))
+        metrics = asyncio.run(give_up(proxy, mode, sdk_peer, late))
     assert count_calls(metrics) == {("hang", outcome): 1}
-    assert metrics.total("mcp_late_responses_total") == 0
+    assert count_late(metrics) == late
     assert metrics.total("mcp_tool_calls_in_flight") == 0
 
 
