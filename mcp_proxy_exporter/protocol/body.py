@@ -158,9 +158,10 @@ class EventStreamBody(msgspec.Struct, eq=False, gc=False):
         return self._decoder.event_ids
 
     @property
-    def retry(self) -> float:
-        """Seconds that the client is asked to wait before it resumes."""
-        return (self._decoder.retry or 0) / 1000
+    def retry(self) -> float | None:
+        """Seconds that the client is asked to wait before it resumes; None if it is not."""
+        retry = self._decoder.retry
+        return None if retry is None else retry / 1000
 
     @property
     def resumable(self) -> bool:

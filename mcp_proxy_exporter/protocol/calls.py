@@ -25,6 +25,7 @@ _INSTRUCTIVE: Final = frozenset(
         "tasks/get",
         "tasks/list",
         "tasks/result",
+        "tasks/update",
         "tools/list",
     }
 )
@@ -68,8 +69,10 @@ class OpenCall(msgspec.Struct, eq=False, gc=False):
     """Its answer tells more than how it ended: see `state.ServerState.learn`."""
     place: bytes | None = None
     """Of a ``tools/list``: `catalog.place_of` its cursor."""
+    about_task: bool = False
+    """It is one of ``tasks/…``."""
     task_id: str | None = None
-    """Of a ``tasks/…`` method: the task it is about."""
+    """The task that it is about."""
     questions: Questions | None = None
     """Asked by the server while it was open."""
     next: "OpenCall | None" = None
@@ -105,6 +108,7 @@ def open_call(method: str, params: Params | None, client: Client, now: float) ->
         modern=modern,
         instructive=True,
         place=place_of(params.cursor) if method == "tools/list" else None,
+        about_task=method.startswith("tasks/"),
         task_id=None if task_id is None else task_id[:MAX_TEXT],
     )
 

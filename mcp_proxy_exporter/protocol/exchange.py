@@ -185,7 +185,7 @@ class ExchangeInspector(ResponseInspector, eq=False, gc=False):
         patience, retry = NEVER, 0.0
         event_ids: tuple[bytes, ...] = ()
         if isinstance(response, EventStreamBody) and not self._is_legacy():
-            patience, retry = self._state.limits.suspended_seconds, response.retry
+            patience, retry = self._state.limits.suspended_seconds, response.retry or 0.0
             event_ids = tuple(map(compact, response.event_ids))
             if tracker.scope is None and tracker.session_id is not None:
                 # The answer that names the session may come on a stream that names it.
@@ -265,13 +265,14 @@ class ExchangeInspector(ResponseInspector, eq=False, gc=False):
         return ()
 
     def _read_client_batch(self, batch: Batch, now: float) -> Sequence[Event]:
-        events = self._untold = []
+        events: list[Event] = []
+        self._untold.append(events)
         for element, size in batch.elements:
             if isinstance(element, Message):
                 events += self._tracker.client_message(element, size, now)
             elif element is not None:
                 events.append(InspectionStopped(element.reason))
-        self._untold = None
+        self._untold.pop()
         if not events:
             self._leave(now)
         return events

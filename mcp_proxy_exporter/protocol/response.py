@@ -78,8 +78,8 @@ class ResponseInspector(msgspec.Struct, eq=False, gc=False):
     """Parts of the response that could not be read."""
     _garbled: bool = False
     """A part of the response was no JSON."""
-    _untold: list[Event] | None = None
-    """What happened in a step that is not over."""
+    _untold: list[list[Event]] = []
+    """What happened in steps that are not over, the outer ones first."""
     _denial: Error | None = None
     """The error with which the server refused the request."""
     _stream: StreamKind | None = None
@@ -98,7 +98,7 @@ class ResponseInspector(msgspec.Struct, eq=False, gc=False):
         elif not texts:
             return ()
         # Whatever breaks while a message is read, those before it are told: see `_begin_abort`.
-        self._untold = events
+        self._untold.append(events)
         for text in texts:
             if isinstance(text, Malformed):
                 events.append(self._fault(text))
@@ -110,13 +110,14 @@ class ResponseInspector(msgspec.Struct, eq=False, gc=False):
                 response.close()
                 self._response = None
                 break
-        self._untold = None
+        self._untold.pop()
         return events
 
     def _begin_abort(self) -> list[Event]:
         """Return what happened and was not told because of a fault."""
-        untold, self._untold = self._untold, None
-        return untold or []
+        untold = [event for events in self._untold for event in events]
+        self._untold.clear()
+        return untold
 
     def _open_stream(self, kind: StreamKind, now: float) -> Event:
         self._stream = kind
@@ -138,22 +139,25 @@ class ResponseInspector(msgspec.Struct, eq=False, gc=False):
     def _read_response(self, text: Text, now: float) -> Sequence[Event]:
         decoded = decode(text)
         if isinstance(decoded, Message):
-            if self._status >= BAD_REQUEST and decoded.error is not None:
-                self._denial = decoded.error
-            return self._tracker.server_message(decoded, len(text), self._status, now)
+            return self._read_message(decoded, len(text), now)
         if isinstance(decoded, Batch):
             return self._read_server_batch(decoded, now)
         return () if decoded is None else (self._fault(decoded),)
 
+    def _read_message(self, message: Message, size: int, now: float) -> Sequence[Event]:
+        if self._status >= BAD_REQUEST and message.error is not None:
+            self._denial = message.error
+        return self._tracker.server_message(message, size, self._status, now)
+
     def _read_server_batch(self, batch: Batch, now: float) -> Sequence[Event]:
         events: list[Event] = []
-        before, self._untold = self._untold, events
+        self._untold.append(events)
         for element, size in batch.elements:
             if isinstance(element, Message):
-                events += self._tracker.server_message(element, size, self._status, now)
+                events += self._read_message(element, size, now)
             elif element is not None:
                 events.append(self._fault(element))
-        self._untold = before
+        self._untold.pop()
         return events
 
     def _fault(self, problem: Malformed) -> InspectionStopped:

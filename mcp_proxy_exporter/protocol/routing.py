@@ -13,7 +13,7 @@ from mcp_proxy_exporter.protocol.jsonrpc import Message
 # upper bound keeps words out.
 _FIRST_MODERN: Final = "2026-07-28"
 _AFTER_DATES: Final = ":"
-_FIRST_MODERN_FIELD: Final = _FIRST_MODERN.encode()
+FIRST_MODERN_FIELD: Final = _FIRST_MODERN.encode()
 _AFTER_DATES_FIELD: Final = _AFTER_DATES.encode()
 
 # Section "Value Encoding".
@@ -28,7 +28,7 @@ def is_modern(version: str | None) -> bool:
 
 def is_modern_field(version: bytes | None) -> bool:
     """Tell whether ``MCP-Protocol-Version`` names 2026-07-28 or later."""
-    return version is not None and _FIRST_MODERN_FIELD <= version < _AFTER_DATES_FIELD
+    return version is not None and FIRST_MODERN_FIELD <= version < _AFTER_DATES_FIELD
 
 
 def contradicts(message: Message, method: bytes | None, name: bytes | None) -> bool:

@@ -24,6 +24,9 @@ from mcp_proxy_exporter.protocol.sse import MAX_IDS
 # whoever has more of them than this does not answer at all.
 MAX_REMEMBERED: Final = 100
 
+# Streams that ended, and which one that resumes them may name.
+MAX_PAST: Final = 8
+
 NEVER: Final = float("inf")
 
 # Session ids and event ids are UUIDs, counters or two of them; longer ones are held as a digest.
@@ -43,6 +46,9 @@ class Holder(Protocol):
     def remove(self, key: IdKey, opened: OpenCall) -> None:
         """Hold an open call no more."""
 
+    def remember(self, key: IdKey, method: str) -> None:
+        """Remember that a call was answered: a second response is late."""
+
 
 class Suspended(msgspec.Struct, eq=False, gc=False):
     """A call whose exchange is over and whose answer may come on another one."""
@@ -57,6 +63,12 @@ class Suspended(msgspec.Struct, eq=False, gc=False):
     retry: float = 0.0
     """Seconds that the server last asked the client to wait before it resumes."""
 
+    def go_on(self, stream: "Resumption") -> None:
+        """Take the end of a stream that resumed it without an answer: it may be resumed again."""
+        self.event_ids = [*self.event_ids, *stream.seen][-MAX_IDS:]
+        if stream.retry is not None:
+            self.retry = stream.retry
+
 
 class Resumption(msgspec.Struct, eq=False, gc=False):
     """An open stream that goes on where another one ended."""
@@ -65,6 +77,8 @@ class Resumption(msgspec.Struct, eq=False, gc=False):
     """The events that it goes on from: the one its client named, and those of streams before."""
     seen: Sequence[bytes] = ()
     """The last ids of its own events."""
+    retry: float | None = None
+    """Seconds that its client was asked to wait before it resumes; None if it was not."""
 
     def resumes(self, held: Suspended) -> bool:
         """Tell whether it may bring the answer to a call."""
@@ -103,6 +117,7 @@ class Scope:
 
     __slots__ = (
         "_answered",
+        "_past",
         "_questions",
         "_waiting",
         "client",
@@ -149,6 +164,7 @@ class Scope:
         self.suspended: dict[IdKey, Suspended] = {}
         self.resumptions: dict[Resumption, None] = {}
         """Streams that may bring answers to suspended calls."""
+        self._past: list[Resumption] = []  # that have ended, the newest last
         self._waiting = waiting
         self.ended: dict[IdKey, str] = {}
         """The methods of calls that ended without an answer; with HTTP+SSE, of all that ended."""
@@ -177,6 +193,11 @@ class Scope:
 
     def suspend(self, held: Suspended) -> None:
         """Hold a call whose exchange is over."""
+        for stream in self._past:  # its client may have come and gone before that was seen
+            if stream.resumes(held):
+                held.deadline -= held.retry
+                held.go_on(stream)
+                held.deadline += held.retry
         self.suspended[held.key] = held
         if held.deadline != NEVER:
             self._waiting[held] = self
@@ -190,21 +211,20 @@ class Scope:
         """Begin a stream that goes on after this event."""
         key = compact(event_id)
         # The client may come back before the end of the stream that it lost is seen here.
-        lost = (stream.origins for stream in self.resumptions if key in stream.seen)
+        streams = (*self.resumptions, *self._past)
+        lost = (stream.origins for stream in streams if key in stream.seen)
         stream = Resumption(frozenset({key}).union(*lost))
         self.resumptions[stream] = None
         return stream
 
-    def end_resumption(self, stream: Resumption, patience: float, retry: float, now: float) -> None:
-        """Take the end of a stream: what it has not answered waits again, `patience` seconds.
-
-        `retry` is what the stream asked its client to wait on top, 0 where it did not say.
-        """
+    def end_resumption(self, stream: Resumption, patience: float, now: float) -> None:
+        """Take the end of a stream: what it has not answered waits again, `patience` seconds."""
         self.resumptions.pop(stream, None)
+        self._past.append(stream)
+        del self._past[:-MAX_PAST]
         for held in self.find_resumed(stream):
-            held.retry = retry or held.retry
+            held.go_on(stream)
             held.deadline = now + patience + held.retry
-            held.event_ids = [*held.event_ids, *stream.seen][-MAX_IDS:]
 
     def find_resumed(self, stream: Resumption) -> list[Suspended]:
         """Return the suspended calls to which a stream may bring the answers."""

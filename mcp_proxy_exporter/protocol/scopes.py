@@ -7,6 +7,7 @@ of it is bounded, and one sweep ends what is overdue.
 
 from collections.abc import Mapping, Sequence
 from heapq import nsmallest
+from itertools import islice
 from typing import Final, Protocol
 from urllib.parse import urljoin, urlsplit
 
@@ -22,7 +23,7 @@ from mcp_proxy_exporter.protocol.events import (
 )
 from mcp_proxy_exporter.protocol.limits import Budget, Limits
 from mcp_proxy_exporter.protocol.outcome import Outcome
-from mcp_proxy_exporter.protocol.routing import is_modern_field
+from mcp_proxy_exporter.protocol.routing import FIRST_MODERN_FIELD, is_modern_field
 from mcp_proxy_exporter.protocol.scope import Kind, Resumption, Scope, Suspended, compact
 from mcp_proxy_exporter.protocol.sse import MAX_IDS
 
@@ -79,7 +80,7 @@ class Scopes:
         # Streams without a session, by event id: those that can be resumed, and those that resume
         # what is not known to have ended.
         self._streams: dict[bytes, Scope] = {}
-        self._lost: dict[bytes, Resumer] = {}
+        self._lost: dict[bytes, list[Resumer]] = {}
         # The calls of all scopes that are given up in time, the longest suspended ones first.
         self._waiting: dict[Suspended, Scope] = {}
 
@@ -90,7 +91,8 @@ class Scopes:
             scope = self._endpoints.get(target) if self._endpoints else None
         else:
             scope = self._sessions.get(session_id)
-            if scope is None:
+            version = fields.get(b"mcp-protocol-version")
+            if scope is None or (version is not None and version >= FIRST_MODERN_FIELD):
                 return self.join_session(fields, now)
             scope.heard_at = now
         if scope is not None:
@@ -118,7 +120,7 @@ class Scopes:
         key = compact(event_id)
         scope = self._streams.get(key)
         if scope is None:
-            self._lost[key] = resumer
+            self._lost.setdefault(key, []).append(resumer)
         else:
             scope.users += 1
         return scope
@@ -126,8 +128,11 @@ class Scopes:
     def give_up_stream(self, event_id: bytes, resumer: Resumer) -> None:
         """Take the end of a resumer that found no scope."""
         key = compact(event_id)
-        if self._lost.get(key) is resumer:
-            del self._lost[key]
+        resumers = self._lost.get(key, [])
+        if resumer in resumers:
+            resumers.remove(resumer)
+            if not resumers:
+                del self._lost[key]
 
     def leave(self, scope: Scope, now: float) -> None:
         """Take the end of an exchange."""
@@ -203,11 +208,6 @@ class Scopes:
         if scope is None:
             scope = Scope(Kind.STREAM, b"", Client(), self._waiting, now)
             self.register(scope, calls[0].event_ids)
-            for event_id in calls[0].event_ids:
-                resumer = self._lost.pop(event_id, None)
-                if resumer is not None:
-                    scope.users += 1
-                    resumer.enter(scope)
         given_up = []
         for held in calls:
             earlier = scope.suspended.get(held.key)
@@ -216,9 +216,9 @@ class Scopes:
             scope.suspend(held)
         return given_up
 
-    def end_resumption(self, scope: Scope, stream: Resumption, retry: float, now: float) -> None:
+    def end_resumption(self, scope: Scope, stream: Resumption, now: float) -> None:
         """Take the end of a stream that went on where others ended."""
-        scope.end_resumption(stream, self._limits.suspended_seconds, retry, now)
+        scope.end_resumption(stream, self._limits.suspended_seconds, now)
         if scope.kind is Kind.STREAM and scope.suspended:
             self.register(scope, stream.seen)
 
@@ -235,11 +235,15 @@ class Scopes:
         scope.event_ids = known[-MAX_IDS:]
         for event_id in scope.event_ids:
             self._streams[event_id] = scope
+            for resumer in self._lost.pop(event_id, ()):
+                scope.users += 1
+                resumer.enter(scope)
 
     def make_room(self, now: float) -> Sequence[Event]:
         """Give up the call that has waited for its client the longest, for one that is alive."""
-        for held, scope in self._waiting.items():
-            return self._give_up(held, scope, Outcome.ABANDONED, now)
+        for held, scope in islice(self._waiting.items(), _MAX_AT_ONCE):
+            if not scope.is_resumed(held):
+                return self._give_up(held, scope, Outcome.ABANDONED, now)
         return ()
 
     def sweep(self, now: float) -> Sequence[Event]:

@@ -99,6 +99,7 @@ class StreamInspector(ResponseInspector, eq=False, gc=False):
         while body.endpoints and self._tracker.scope is None:
             scope = self._state.scopes.announce(self._target, body.endpoints.pop(0), now)
             if scope is not None:
+                self._stop_looking()
                 self._tracker.scope = scope
                 self._stream = _LEGACY_SSE
                 events.append(StreamOpened(_LEGACY_SSE, instead_of=_GET))
@@ -133,18 +134,24 @@ class StreamInspector(ResponseInspector, eq=False, gc=False):
             events = [*events, *self._state.scopes.close_endpoint(scope, final, now)]
         elif scope is not None and self._resumption is not None:
             events = [*events, *self._end_resumption(scope, self._resumption, now)]
-        if b"last-event-id" in self._fields:
-            self._state.scopes.give_up_stream(self._fields[b"last-event-id"], self)
+        self._stop_looking()
         self._leave(now)
         return events
+
+    def _stop_looking(self) -> None:
+        """Do not wait any more for the end of a stream that this one may resume."""
+        event_id = self._fields.get(b"last-event-id")
+        if event_id:
+            self._state.scopes.give_up_stream(event_id, self)
 
     def _end_resumption(self, scope: Scope, stream: Resumption, now: float) -> Sequence[Event]:
         """Let the calls wait again that it resumed and did not answer."""
         scopes, body = self._state.scopes, self._response
         resumed = scope.find_resumed(stream) if self._blind else ()
-        scopes.end_resumption(
-            scope, stream, body.retry if isinstance(body, EventStreamBody) else 0.0, now
-        )
+        if isinstance(body, EventStreamBody):
+            stream.seen = tuple(map(compact, body.event_ids))
+            stream.retry = body.retry
+        scopes.end_resumption(scope, stream, now)
         # The answers may have been in what could not be read.
         return scopes.give_up(scope, resumed, Outcome.UNINSPECTED, now)
 

@@ -27,7 +27,7 @@ _MAX_SECONDS: Final = 7 * 86_400.0
 _UNKNOWN_TASK: Final = -32602
 
 # The outcomes of requests that were answered by a task.
-_ANSWERED: Final = frozenset({Outcome.SUCCESS, Outcome.TOOL_ERROR, Outcome.TASK_CREATED})
+_ANSWERED: Final = frozenset({Outcome.SUCCESS, Outcome.TOOL_ERROR})
 # A list of them beyond is not read: 100 ms for the largest message.
 _MAX_LIST: Final = 512 * 1024
 
@@ -134,7 +134,9 @@ class Tasks:
 
     def _time_to_live(self, task: _Task) -> float:
         """Return seconds."""
-        milliseconds = _read_number(task.ttl_ms) or _read_number(task.ttl)
+        milliseconds = _read_number(task.ttl_ms)
+        if milliseconds is None:
+            milliseconds = _read_number(task.ttl)
         if milliseconds is None:  # unlimited
             return self._limits.task_seconds
         return min(max(milliseconds, 0.0) / 1000 + _GRACE, _MAX_SECONDS)
@@ -157,11 +159,8 @@ class Tasks:
         key = opened.task_id
         if key is None or key not in self._pending:
             return ()
-        if outcome is Outcome.SUCCESS:
-            return (self._end(key, TaskOutcome.SUCCESS, now),)
-        if outcome is Outcome.TOOL_ERROR:
-            return (self._end(key, TaskOutcome.TOOL_ERROR, now),)
-        return ()
+        failed = outcome is Outcome.TOOL_ERROR
+        return (self._end(key, TaskOutcome.TOOL_ERROR if failed else TaskOutcome.SUCCESS, now),)
 
     def _read_error(
         self, opened: OpenCall, message: Message, outcome: Outcome, now: float

@@ -79,7 +79,7 @@ class ExchangeTracker(msgspec.Struct, eq=False, gc=False):
     """A request of it wants the response's head to be looked at."""
     open_calls: dict[IdKey, OpenCall] = {}
     answered: dict[IdKey, str] | None = None
-    """The methods of the calls that had their answer, or none and are over."""
+    """The methods of the calls that had their answer here."""
     first_message_at: float | None = None
 
     def client_message(self, message: Message, size: int, now: float) -> Sequence[Event]:
@@ -115,7 +115,7 @@ class ExchangeTracker(msgspec.Struct, eq=False, gc=False):
             message,
             status,
             asked_for_task=opened.asked_for_task,
-            about_task=opened.task_id is not None,
+            about_task=opened.about_task,
         )
         waited = 0.0 if opened.questions is None else opened.questions.total(now)
         first = self.first_message_at
@@ -127,6 +127,7 @@ class ExchangeTracker(msgspec.Struct, eq=False, gc=False):
         # Last: whatever breaks before leaves the call open, for `close` to count it.
         self.remove(key, opened)
         self.state.calls.give(1)
+        self.remember(key, opened.call.method)
         return events
 
     def close(
@@ -175,9 +176,12 @@ class ExchangeTracker(msgspec.Struct, eq=False, gc=False):
             scope = self.scope
             if scope is not None and scope.live.get(key) is self:
                 del scope.live[key]
+
+    def remember(self, key: IdKey, method: str) -> None:
+        """Remember that a call was answered: a second response is late."""
         if self.answered is None:
             self.answered = {}
-        self.answered[key] = opened.call.method
+        self.answered[key] = method
 
     def list_open(self) -> Iterator[OpenCall]:
         """Iterate over the open calls."""
@@ -199,21 +203,21 @@ class ExchangeTracker(msgspec.Struct, eq=False, gc=False):
         self.first_message_at = None  # what came before the request was whole is no answer to it
         key = message.id if type(message.id) is int else id_key(message.id)
         events: tuple[Event, ...] = (*made, CallOpened(opened.call))
+        if message.params is not None and message.params.request_state is not None:
+            events = (*events, *self.state.inputs.resume(message.params.request_state, now))
+        if method in _HEADED:
+            self.headed = True
+            if method == "initialize" and self._falls_back(opened.call, now):
+                events = (*events, EraFellBack())
         scope = self.scope
         if scope is not None:
-            scope.live[key] = self
             if scope.suspended or scope.ended:
                 events = (*self._reuse(scope, key, now), *events)
+            scope.live[key] = self
         if key in self.open_calls:
             self._queue(key, opened)
         else:
             self.open_calls[key] = opened
-        if method in _HEADED:
-            self.headed = True
-        if message.params is not None and message.params.request_state is not None:
-            events = (*events, *self.state.inputs.resume(message.params.request_state, now))
-        if method == "initialize" and self._falls_back(opened.call, now):
-            events = (*events, EraFellBack())
         return events
 
     def _close(self, key: IdKey, opened: OpenCall, outcome: Outcome, now: float) -> CallClosed:
@@ -247,10 +251,9 @@ class ExchangeTracker(msgspec.Struct, eq=False, gc=False):
         scope = self.scope
         if not self.answers_others:
             answered = self.answered or {}
-            late = key if key in answered else other
-            method = answered.pop(late, None)
-            if method is not None and scope is not None:
-                scope.find_ended(key)
+            method = answered.pop(key if key in answered else other, None)
+            if method is None and scope is not None:
+                method = scope.find_ended(key)
             return () if method is None else (LateResponse(method),)
         if scope is None:
             return ()
@@ -263,7 +266,7 @@ class ExchangeTracker(msgspec.Struct, eq=False, gc=False):
             message,
             _OK,
             asked_for_task=opened.asked_for_task,
-            about_task=opened.task_id is not None,
+            about_task=opened.about_task,
         )
         waited = 0.0 if opened.questions is None else opened.questions.total(now)
         first = now if found.first_message_at is None else found.first_message_at
@@ -272,6 +275,8 @@ class ExchangeTracker(msgspec.Struct, eq=False, gc=False):
         self._end_found(scope, found)
         if scope.kind is Kind.ENDPOINT:
             scope.remember(found.key, opened.call.method)
+        elif found.holder is not None:
+            found.holder.remember(found.key, opened.call.method)
         return (closed, *learned)
 
     def _end_found(self, scope: Scope, found: Found) -> None:

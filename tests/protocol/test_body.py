@@ -197,6 +197,67 @@ def test_an_event_stream_is_resumable_after_an_event_id() -> None:
     assert [*states, body.resumable] == [False, False, True, True, True]
 
 
+def test_an_event_stream_tells_where_and_when_to_resume() -> None:
+    body, _ = event_stream()
+    assert (body.event_ids, body.retry) == ((), None)
+    body.feed(b"retry: 1500\nid: a\ndata:\n\nid: b\ndata: {}\n\n")
+    assert (body.event_ids, body.retry) == ((b"a", b"b"), 1.5)
+    assert body.resumable
+    body.feed(b"id:\n\n")
+    assert not body.resumable
+
+
+@pytest.mark.parametrize(
+    ("stream", "endpoints"),
+    [
+        (b"event: endpoint\ndata: /messages?s=1\n\n", [b"/messages?s=1"]),
+        (b"data: http://cat.example/m\nevent: endpoint\n\n", [b"http://cat.example/m"]),
+        (b'event:endpoint\ndata:{"uri":"/m"}\n\n', [b'{"uri":"/m"}']),
+        (b"event: endpoint\ndata: /m\ndata: x\n\n", [b"/m\nx"]),
+        (b"event: endpoint\ndata: \n\n", []),
+        (b"event: endpoint\n\n", []),
+        (b"event: endpoint\ndata: " + b"x" * 101 + b"\n\n", []),
+        (b"event: Endpoint\ndata: /m\n\n", []),
+        (b"data: /m\n\n", []),
+        (b"event: endpoint\ndata: /a\n\ndata: x\n\nevent: endpoint\ndata: /b\n\n", [b"/a", b"/b"]),
+    ],
+)
+def test_an_endpoint_event_gives_its_data(stream: bytes, endpoints: list[bytes]) -> None:
+    for size in (1, len(stream)):
+        body, _ = event_stream()
+        for start in range(0, len(stream), size):
+            body.feed(stream[start : start + size])
+        assert body.endpoints == endpoints
+        assert {type(endpoint) for endpoint in body.endpoints} <= {bytes}
+
+
+def test_only_so_many_endpoints_are_held() -> None:
+    body, _ = event_stream()
+    for name in (b"/a", b"/b", b"/c", b"/d", b"/e"):
+        body.feed(b"event: endpoint\ndata: " + name + b"\n\n")
+    assert body.endpoints == [b"/a", b"/b", b"/c", b"/d"]
+
+
+def test_a_long_endpoint_is_cut() -> None:
+    body = open_event_stream(Limits(), Budget(100_000), None)
+    body.feed(b"event: endpoint\ndata: /" + b"x" * 10_000 + b"\n\n")
+    assert body.endpoints == [b"/" + b"x" * 8_191]
+
+
+def test_no_two_streams_share_their_endpoints() -> None:
+    first, second = event_stream()[0], event_stream()[0]
+    first.feed(b"event: endpoint\ndata: /a\n\n")
+    assert second.endpoints == []
+
+
+def test_events_of_any_type_are_counted() -> None:
+    body, _ = event_stream()
+    body.feed(b"data:\n\ndata: {}\n\nevent: ping\ndata: x\n\n: c\n\nid: 1\n\ndata: " + b"x" * 101)
+    assert body.seen == 3
+    body.feed(b"\n\n")
+    assert body.seen == 4
+
+
 def test_an_unfinished_event_counts_until_it_ends() -> None:
     body, budget = event_stream()
     assert body.feed(b"data: abc") == ()

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from mcp_proxy_exporter.protocol.sse import (
     MAX_FIELD,
+    MAX_IDS,
     EventStreamDecoder,
     ServerSentEvent,
     read_single_message,
@@ -129,6 +130,48 @@ def test_the_last_event_id_is_that_of_the_last_whole_event() -> None:
     assert decoder.last_event_id == b"2"
     decoder.feed(b"id\n\n")
     assert decoder.last_event_id == b""
+
+
+def test_the_last_ids_are_places_to_resume_from() -> None:
+    decoder = EventStreamDecoder(LIMIT)
+    for data, ids in (
+        (b"data: x\n\n", ()),
+        (b"id: 1\ndata: x\n", ()),
+        (b"\n", (b"1",)),
+        (b"data: x\n\nid: 1\ndata: x\n\n", (b"1",)),
+        (b"id: 2\n\nid: 3\n\n", (b"1", b"2", b"3")),
+        (b"id\n\n", (b"1", b"2", b"3")),
+        (b"id: 3\n\n", (b"1", b"2", b"3", b"3")),
+    ):
+        decoder.feed(data)
+        assert decoder.event_ids == ids
+    for number in range(100):
+        decoder.feed(b"id: %d\n\n" % number)
+        assert len(decoder.event_ids) <= MAX_IDS
+    assert decoder.event_ids == tuple(b"%d" % number for number in range(100 - MAX_IDS, 100))
+
+
+@pytest.mark.parametrize(
+    ("line", "retry"),
+    [
+        (b"retry: 1500", 1_500),
+        (b"retry:0", 0),
+        (b"retry: 99999999", 99_999_999),
+        (b"retry: 100000000", 7),
+        (b"retry: 1.5", 7),
+        (b"retry: -1", 7),
+        (b"retry:  1", 7),
+        (b"retry: x", 7),
+        (b"retry", 7),
+        ("retry: \u0661".encode(), 7),
+    ],
+)
+def test_a_server_may_say_when_to_come_back(line: bytes, retry: int) -> None:
+    assert EventStreamDecoder(LIMIT).retry is None
+    decoder = EventStreamDecoder(LIMIT)
+    decoder.feed(b"retry: 7\n")
+    decoder.feed(line + b"\n")
+    assert decoder.retry == retry
 
 
 def test_an_id_with_a_nul_is_ignored() -> None:

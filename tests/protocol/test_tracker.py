@@ -25,7 +25,7 @@ from mcp_proxy_exporter.protocol import (
 from mcp_proxy_exporter.protocol import tracker as module
 from mcp_proxy_exporter.protocol.calls import OpenCall
 from mcp_proxy_exporter.protocol.catalog import Catalog
-from mcp_proxy_exporter.protocol.ids import MAX_TEXT, Id
+from mcp_proxy_exporter.protocol.ids import MAX_METHOD, MAX_TEXT, Id
 from mcp_proxy_exporter.protocol.jsonrpc import Message
 from mcp_proxy_exporter.protocol.params import Meta, Params, TaskParams
 from mcp_proxy_exporter.protocol.state import ServerState
@@ -89,7 +89,7 @@ def test_only_tools_and_prompts_have_a_name(method: str, name: str | None) -> No
 def test_what_an_open_call_holds_is_bounded() -> None:
     long = "x" * 10_000
     call = opened(tracker().client_message(request(1, long), 1, 1.0)).call
-    assert call.method == long[:MAX_TEXT]
+    assert call.method == long[:MAX_METHOD]
     message = request(1, params=Params(name=long))
     assert opened(tracker().client_message(message, 1, 1.0)).call.name == long[:MAX_TEXT]
 
@@ -233,7 +233,7 @@ def test_closing_ends_everything_once() -> None:
     assert {id(end.call) for end in ends if isinstance(end, CallClosed)} == set(map(id, begun))
     assert {end.outcome for end in ends if isinstance(end, CallClosed)} == {Outcome.PROXY_SHUTDOWN}
     assert slots.used == 0
-    assert calls.close(lambda _: Outcome.PROXY_SHUTDOWN, 6.0) == ()
+    assert list(calls.close(lambda _: Outcome.PROXY_SHUTDOWN, 6.0)) == []
 
 
 def test_closing_may_look_at_the_era() -> None:

@@ -216,6 +216,33 @@ class Wire:
         assert not turn.tap.request_end(self.now)
         return turn
 
+    def stream(self, *, target: bytes = b"/mcp", **fields: bytes) -> Turn:
+        """Take a GET whose answer begins as an event stream."""
+        turn = self.get(target=target, **fields)
+        turn.begin()
+        return turn
+
+    def announce(self) -> Turn:
+        """Open a stream of HTTP+SSE, whose calls are sent to ``/m``."""
+        stream = self.stream(target=b"/sse")
+        stream.send(b"event: endpoint\ndata: /m\n\n")
+        return stream
+
+    def suspend(
+        self,
+        message_id: Any = 1,
+        method: str = "tools/call",
+        /,
+        *,
+        event_id: bytes = b"1",
+        **fields: bytes,
+    ) -> None:
+        """Leave a call behind whose stream had one event, and ended."""
+        turn = self.post(request(message_id, method), **fields)
+        turn.begin()
+        turn.send(b"id: %b\ndata:\n\n" % event_id)
+        assert not turn.end()
+
     def sweep(self, now: float = FAR) -> list[Event]:
         """End what is overdue."""
         return self.note(self.inspector.sweep(now))
