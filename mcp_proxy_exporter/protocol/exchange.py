@@ -182,6 +182,8 @@ class ExchangeInspector(ResponseInspector, eq=False, gc=False):
     def _close(self, cause: Abort | None, now: float) -> Sequence[Event]:
         """Close the calls that were not answered, and suspend those that still may be."""
         tracker, response = self._tracker, self._response
+        if not tracker.open_calls:
+            return ()
         patience, retry = NEVER, 0.0
         event_ids: tuple[bytes, ...] = ()
         if isinstance(response, EventStreamBody) and not self._is_legacy():

@@ -79,6 +79,7 @@ class Resumption(msgspec.Struct, eq=False, gc=False):
     """The last ids of its own events."""
     retry: float | None = None
     """Seconds that its client was asked to wait before it resumes; None if it was not."""
+    ended_at: float = 0.0
 
     def resumes(self, held: Suspended) -> bool:
         """Tell whether it may bring the answer to a call."""
@@ -117,7 +118,6 @@ class Scope:
 
     __slots__ = (
         "_answered",
-        "_past",
         "_questions",
         "_waiting",
         "client",
@@ -129,6 +129,7 @@ class Scope:
         "kind",
         "live",
         "opened_at",
+        "past",
         "resumptions",
         "streams",
         "suspended",
@@ -164,7 +165,8 @@ class Scope:
         self.suspended: dict[IdKey, Suspended] = {}
         self.resumptions: dict[Resumption, None] = {}
         """Streams that may bring answers to suspended calls."""
-        self._past: list[Resumption] = []  # that have ended, the newest last
+        self.past: list[Resumption] = []
+        """Such streams that have ended, the newest last."""
         self._waiting = waiting
         self.ended: dict[IdKey, str] = {}
         """The methods of calls that ended without an answer; with HTTP+SSE, of all that ended."""
@@ -193,7 +195,7 @@ class Scope:
 
     def suspend(self, held: Suspended) -> None:
         """Hold a call whose exchange is over."""
-        for stream in self._past:  # its client may have come and gone before that was seen
+        for stream in self.past:  # its client may have come and gone before that was seen
             if stream.resumes(held):
                 held.deadline -= held.retry
                 held.go_on(stream)
@@ -207,21 +209,19 @@ class Scope:
         del self.suspended[held.key]
         self._waiting.pop(held, None)
 
-    def resume(self, event_id: bytes) -> Resumption:
-        """Begin a stream that goes on after this event."""
-        key = compact(event_id)
+    def resume(self, stream: Resumption) -> None:
+        """Begin a stream that goes on where another one ended."""
         # The client may come back before the end of the stream that it lost is seen here.
-        streams = (*self.resumptions, *self._past)
-        lost = (stream.origins for stream in streams if key in stream.seen)
-        stream = Resumption(frozenset({key}).union(*lost))
+        for other in (*self.resumptions, *self.past):
+            if not stream.origins.isdisjoint(other.seen):
+                stream.origins |= other.origins
         self.resumptions[stream] = None
-        return stream
 
     def end_resumption(self, stream: Resumption, patience: float, now: float) -> None:
         """Take the end of a stream: what it has not answered waits again, `patience` seconds."""
         self.resumptions.pop(stream, None)
-        self._past.append(stream)
-        del self._past[:-MAX_PAST]
+        self.past.append(stream)
+        del self.past[:-MAX_PAST]
         for held in self.find_resumed(stream):
             held.go_on(stream)
             held.deadline = now + patience + held.retry

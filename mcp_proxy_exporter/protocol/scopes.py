@@ -24,7 +24,7 @@ from mcp_proxy_exporter.protocol.events import (
 from mcp_proxy_exporter.protocol.limits import Budget, Limits
 from mcp_proxy_exporter.protocol.outcome import Outcome
 from mcp_proxy_exporter.protocol.routing import FIRST_MODERN_FIELD, is_modern_field
-from mcp_proxy_exporter.protocol.scope import Kind, Resumption, Scope, Suspended, compact
+from mcp_proxy_exporter.protocol.scope import MAX_PAST, Kind, Resumption, Scope, Suspended, compact
 from mcp_proxy_exporter.protocol.sse import MAX_IDS
 
 # When there is no room for a session, this part of all is forgotten at once, so that looking for
@@ -64,6 +64,7 @@ class Scopes:
         "_endpoints",
         "_limits",
         "_lost",
+        "_past",
         "_sessions",
         "_slots",
         "_streams",
@@ -81,6 +82,7 @@ class Scopes:
         # what is not known to have ended.
         self._streams: dict[bytes, Scope] = {}
         self._lost: dict[bytes, list[Resumer]] = {}
+        self._past: list[Resumption] = []  # which ended in no scope
         # The calls of all scopes that are given up in time, the longest suspended ones first.
         self._waiting: dict[Suspended, Scope] = {}
 
@@ -112,12 +114,11 @@ class Scopes:
         scope.heard_at = now
         return scope
 
-    def join_stream(self, event_id: bytes, resumer: Resumer) -> Scope | None:
+    def join_stream(self, key: bytes, resumer: Resumer) -> Scope | None:
         """Join the stream, of a server without sessions, that had this event.
 
         Where none is known, the one that ends later takes the resumer into its scope.
         """
-        key = compact(event_id)
         scope = self._streams.get(key)
         if scope is None:
             self._lost.setdefault(key, []).append(resumer)
@@ -125,14 +126,19 @@ class Scopes:
             scope.users += 1
         return scope
 
-    def give_up_stream(self, event_id: bytes, resumer: Resumer) -> None:
-        """Take the end of a resumer that found no scope."""
-        key = compact(event_id)
+    def give_up_stream(self, key: bytes, resumer: Resumer) -> None:
+        """Take the end of a resumer that may have found no scope."""
         resumers = self._lost.get(key, [])
         if resumer in resumers:
             resumers.remove(resumer)
             if not resumers:
                 del self._lost[key]
+
+    def note_past(self, stream: Resumption, now: float) -> None:
+        """Remember a stream that ended in no scope: the one that it resumed may end yet."""
+        stream.ended_at = now
+        self._past.append(stream)
+        del self._past[:-MAX_PAST]
 
     def leave(self, scope: Scope, now: float) -> None:
         """Take the end of an exchange."""
@@ -207,20 +213,20 @@ class Scopes:
         """Hold calls whose exchange is over; those whose id they use again are given up."""
         if scope is None:
             scope = Scope(Kind.STREAM, b"", Client(), self._waiting, now)
-            self.register(scope, calls[0].event_ids)
+            scope.past = [*self._past]
         given_up = []
         for held in calls:
             earlier = scope.suspended.get(held.key)
             if earlier is not None:
                 given_up.append(scope.give_up(earlier, Outcome.ABANDONED, now, self._slots))
             scope.suspend(held)
+        if scope.kind is Kind.STREAM:
+            self.register(scope, calls[0].event_ids)
         return given_up
 
     def end_resumption(self, scope: Scope, stream: Resumption, now: float) -> None:
         """Take the end of a stream that went on where others ended."""
         scope.end_resumption(stream, self._limits.suspended_seconds, now)
-        if scope.kind is Kind.STREAM and scope.suspended:
-            self.register(scope, stream.seen)
 
     def give_up(
         self, scope: Scope, calls: Sequence[Suspended], outcome: Outcome, now: float
@@ -230,10 +236,10 @@ class Scopes:
 
     def register(self, scope: Scope, event_ids: Sequence[bytes]) -> None:
         """Remember where a stream without a session may be resumed."""
-        known = [*scope.event_ids, *event_ids]
+        known = [*dict.fromkeys((*scope.event_ids, *event_ids))]
         self._unregister(scope, known[:-MAX_IDS])
         scope.event_ids = known[-MAX_IDS:]
-        for event_id in scope.event_ids:
+        for event_id in event_ids:
             self._streams[event_id] = scope
             for resumer in self._lost.pop(event_id, ()):
                 scope.users += 1
@@ -254,6 +260,8 @@ class Scopes:
                 events += self._give_up(held, scope, scope.closed_as or Outcome.ABANDONED, now)
                 if len(events) >= _MAX_AT_ONCE:
                     return events
+        overdue = now - self._limits.suspended_seconds
+        self._past = [stream for stream in self._past if stream.ended_at > overdue]
         silent_since = now - self._limits.session_idle_seconds
         for scope in [*self._sessions.values()]:
             if scope.heard_at <= silent_since and not scope.users:

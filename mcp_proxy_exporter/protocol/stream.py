@@ -61,41 +61,42 @@ class StreamInspector(ResponseInspector, eq=False, gc=False):
         self, status: int, fields: Mapping[bytes, bytes], now: float
     ) -> Sequence[Event]:
         """Take the final response head: only an event stream is of interest."""
+        if self._left:
+            return ()
+        state, tracker = self._state, self._tracker
+        tracker.scope = state.scopes.join_session(self._fields, now)
         content_type = fields.get(b"content-type")
         if (
-            self._left
-            or status >= FIRST_REDIRECTION
+            status >= FIRST_REDIRECTION
             or content_type is None
             or media_of(content_type) is not Media.EVENT_STREAM
         ):
             self._leave(now)
             return ()
         self._status = status
-        state, tracker = self._state, self._tracker
         coding = fields.get(b"content-encoding")
         self._response = open_event_stream(state.limits, state.buffers, coding)
-        tracker.scope = state.scopes.join_session(self._fields, now)
         event_id = self._fields.get(b"last-event-id")
         if event_id:
+            key = compact(event_id)
+            self._resumption = tracker.resumption = Resumption(frozenset({key}))
             if tracker.scope is None:
-                tracker.scope = state.scopes.join_stream(event_id, self)
+                tracker.scope = state.scopes.join_stream(key, self)
             if tracker.scope is not None:
-                self._resume(tracker.scope, event_id)
+                tracker.scope.resume(self._resumption)
         return (*self._confirm_session(status, now), self._open_stream(_GET, now))
 
     def enter(self, scope: Scope) -> None:
         """Go on in the scope that it turns out to belong to."""
         self._tracker.scope = scope
-        self._resume(scope, self._fields[b"last-event-id"])
-
-    def _resume(self, scope: Scope, event_id: bytes) -> None:
-        self._resumption = self._tracker.resumption = scope.resume(event_id)
+        if self._resumption is not None:
+            scope.resume(self._resumption)
+            self._state.scopes.register(scope, self._resumption.seen)
 
     def _count_events(self, body: EventStreamBody, now: float) -> Sequence[Event]:
         """Count what passed since the last time, and learn what kind of stream it is."""
         events: list[Event] = []
-        if self._resumption is not None:
-            self._resumption.seen = tuple(map(compact, body.event_ids))
+        self._note_ids(body)
         while body.endpoints and self._tracker.scope is None:
             scope = self._state.scopes.announce(self._target, body.endpoints.pop(0), now)
             if scope is not None:
@@ -104,6 +105,18 @@ class StreamInspector(ResponseInspector, eq=False, gc=False):
                 self._stream = _LEGACY_SSE
                 events.append(StreamOpened(_LEGACY_SSE, instead_of=_GET))
         return [*events, *super()._count_events(body, now)]
+
+    def _note_ids(self, body: EventStreamBody) -> None:
+        """Take the ids from which it may be resumed itself."""
+        stream, scope = self._resumption, self._tracker.scope
+        if stream is None:
+            return
+        stream.retry = body.retry
+        seen = tuple(map(compact, body.event_ids))
+        if seen != stream.seen:
+            stream.seen = seen
+            if scope is not None and scope.kind is Kind.STREAM:
+                self._state.scopes.register(scope, seen)
 
     def response_data(self, data: bytes, now: float) -> Sequence[Event]:
         """Take bytes of the stream that were handed to the client."""
@@ -129,6 +142,10 @@ class StreamInspector(ResponseInspector, eq=False, gc=False):
     def _end(self, outcome: Outcome, now: float) -> Sequence[Event]:
         events = self._close_stream(now)
         scope = self._tracker.scope
+        if isinstance(self._response, EventStreamBody):
+            self._note_ids(self._response)
+        if scope is None and self._resumption is not None and self._resumption.seen:
+            self._state.scopes.note_past(self._resumption, now)
         if scope is not None and scope.kind is Kind.ENDPOINT:
             final = Outcome.UNINSPECTED if self._blind else outcome
             events = [*events, *self._state.scopes.close_endpoint(scope, final, now)]
@@ -142,15 +159,12 @@ class StreamInspector(ResponseInspector, eq=False, gc=False):
         """Do not wait any more for the end of a stream that this one may resume."""
         event_id = self._fields.get(b"last-event-id")
         if event_id:
-            self._state.scopes.give_up_stream(event_id, self)
+            self._state.scopes.give_up_stream(compact(event_id), self)
 
     def _end_resumption(self, scope: Scope, stream: Resumption, now: float) -> Sequence[Event]:
         """Let the calls wait again that it resumed and did not answer."""
-        scopes, body = self._state.scopes, self._response
+        scopes = self._state.scopes
         resumed = scope.find_resumed(stream) if self._blind else ()
-        if isinstance(body, EventStreamBody):
-            stream.seen = tuple(map(compact, body.event_ids))
-            stream.retry = body.retry
         scopes.end_resumption(scope, stream, now)
         # The answers may have been in what could not be read.
         return scopes.give_up(scope, resumed, Outcome.UNINSPECTED, now)

@@ -1,6 +1,10 @@
-"""Recorded HTTP exchanges: the format of ``tests/captures``."""
+"""Recorded HTTP exchanges: the format of ``tests/captures``.
 
-from collections.abc import Mapping
+Knows one exchange and when its pieces came, in seconds of its own; does not know when it began
+among the others of its directory (`tests.support.replay`).
+"""
+
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +13,7 @@ CAPTURES = Path(__file__).parent.parent / "captures"
 _REQUEST = b"===== REQUEST (raw bytes) =====\n"
 _RESPONSE = b"\n===== RESPONSE (raw bytes) =====\n"
 _END = b"\n===== END: "
+_TIMING = b"bytes) =====\n"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +34,10 @@ class Capture:
     """None where the exchange ended before any."""
     response_body: bytes
     end: str
+    head_at: float = 0.0
+    """Seconds from the request to the response's head."""
+    arrivals: Sequence[tuple[float, bytes]] = ()
+    """The response's body in the pieces in which it came, each with its seconds."""
 
 
 def names() -> list[str]:
@@ -41,7 +50,7 @@ def load(name: str) -> Capture:
     raw = (CAPTURES / name).read_bytes()
     request, _, rest = raw.removeprefix(_REQUEST).partition(_RESPONSE)
     response, _, rest = rest.partition(_END)
-    end = rest.partition(b" =====\n")[0].decode()
+    end, _, timing = rest.partition(b" =====\n")
     request_head, request_body = _split(request)
     if not response:
         return Capture(
@@ -49,18 +58,48 @@ def load(name: str) -> Capture:
             request_body=request_body,
             response=None,
             response_body=b"",
-            end=end,
+            end=end.decode(),
         )
     response_head, response_body = _split(response)
-    if response_head.fields.get(b"transfer-encoding") == b"chunked":
-        response_body = _unchunk(response_body)
+    chunked = response_head.fields.get(b"transfer-encoding") == b"chunked"
+    came = _came(timing.partition(_TIMING)[2])
+    before_body = len(response) - len(response_body)
     return Capture(
         request=request_head,
         request_body=request_body,
         response=response_head,
-        response_body=response_body,
-        end=end,
+        response_body=_unchunk(response_body) if chunked else response_body,
+        end=end.decode(),
+        head_at=next(at for at, size in came if size >= before_body),
+        arrivals=_arrivals(
+            response_body, [(at, size - before_body) for at, size in came], chunked=chunked
+        ),
     )
+
+
+def _came(timing: bytes) -> Sequence[tuple[float, int]]:
+    """Read how many bytes of the response had come at which times."""
+    came = []
+    total = 0
+    for line in timing.splitlines():
+        at, size = line.split()
+        total += int(size)
+        came.append((float(at), total))
+    return came
+
+
+def _arrivals(
+    body: bytes, came: Sequence[tuple[float, int]], *, chunked: bool
+) -> Sequence[tuple[float, bytes]]:
+    arrivals = []
+    known = b""
+    for at, size in came:
+        if size > 0:
+            content = _unchunk(body[:size]) if chunked else body[:size]
+            if len(content) > len(known):
+                arrivals.append((at, content[len(known) :]))
+                known = content
+    return arrivals
 
 
 def _split(message: bytes) -> tuple[Head, bytes]:
