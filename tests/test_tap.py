@@ -194,6 +194,35 @@ def test_what_is_overdue_is_told_with_the_time() -> None:
     assert world.told == ["swept 7.5"]
 
 
+def test_what_is_overdue_is_told_after_what_was_seen() -> None:
+    world = World(Inspection())
+    steps: list[Callable[[], None]] = []
+    factory = TapFactory(world, world.emit, world.faults.append, lambda: 7.5, later=steps.append)
+    tap = factory.open(b"POST", b"/mcp", {})
+    assert tap is not None
+    tap.response_end()
+    factory.sweep()
+    factory.drain()
+    factory.sweep()
+    assert world.told == ["response_end", "response_end 2", "swept 7.5"]
+    assert len(steps) == 2
+    factory.drain()
+    assert world.told[3:] == ["swept 7.5"]
+
+
+def test_a_clock_that_breaks_ends_nothing() -> None:
+    world = World()
+
+    def clock() -> float:
+        raise OSError("no time")
+
+    factory = TapFactory(world, world.emit, world.faults.append, clock)
+    factory.sweep()
+    factory.close()
+    assert world.faults == ["sweep", "close"]
+    assert world.told == []
+
+
 def test_closing_tells_what_is_queued_before_what_waits() -> None:
     world = World(Inspection())
     steps: list[Callable[[], None]] = []

@@ -49,7 +49,7 @@ _decode_endpoint = msgspec.json.Decoder(_EndpointObject).decode
 class Resumer(Protocol):
     """A stream that resumes one that is not known to have ended."""
 
-    def enter(self, scope: Scope) -> None:
+    def enter(self, scope: Scope, stream: Resumption) -> None:
         """Go on in the scope that it turns out to belong to."""
 
 
@@ -81,7 +81,7 @@ class Scopes:
         # Streams without a session, by event id: those that can be resumed, and those that resume
         # what is not known to have ended.
         self._streams: dict[bytes, Scope] = {}
-        self._lost: dict[bytes, list[Resumer]] = {}
+        self._lost: dict[bytes, dict[Resumption, Resumer]] = {}
         self._past: list[Resumption] = []  # which ended in no scope
         # The calls of all scopes that are given up in time, the longest suspended ones first.
         self._waiting: dict[Suspended, Scope] = {}
@@ -114,25 +114,23 @@ class Scopes:
         scope.heard_at = now
         return scope
 
-    def join_stream(self, key: bytes, resumer: Resumer) -> Scope | None:
+    def join_stream(self, key: bytes, stream: Resumption, resumer: Resumer) -> Scope | None:
         """Join the stream, of a server without sessions, that had this event.
 
         Where none is known, the one that ends later takes the resumer into its scope.
         """
         scope = self._streams.get(key)
         if scope is None:
-            self._lost.setdefault(key, []).append(resumer)
+            self._lost.setdefault(key, {})[stream] = resumer
         else:
             scope.users += 1
         return scope
 
-    def give_up_stream(self, key: bytes, resumer: Resumer) -> None:
-        """Take the end of a resumer that may have found no scope."""
-        resumers = self._lost.get(key, [])
-        if resumer in resumers:
-            resumers.remove(resumer)
-            if not resumers:
-                del self._lost[key]
+    def give_up_stream(self, key: bytes, stream: Resumption) -> None:
+        """Take the end of a stream that may have found no scope."""
+        resumers = self._lost.get(key, {})
+        if resumers.pop(stream, None) is not None and not resumers:
+            del self._lost[key]
 
     def note_past(self, stream: Resumption, now: float) -> None:
         """Remember a stream that ended in no scope: the one that it resumed may end yet."""
@@ -241,9 +239,9 @@ class Scopes:
         scope.event_ids = known[-MAX_IDS:]
         for event_id in event_ids:
             self._streams[event_id] = scope
-            for resumer in self._lost.pop(event_id, ()):
+            for stream, resumer in self._lost.pop(event_id, {}).items():
                 scope.users += 1
-                resumer.enter(scope)
+                resumer.enter(scope, stream)
 
     def make_room(self, now: float) -> Sequence[Event]:
         """Give up the call that has waited for its client the longest, for one that is alive."""

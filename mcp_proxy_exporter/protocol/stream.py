@@ -79,19 +79,18 @@ class StreamInspector(ResponseInspector, eq=False, gc=False):
         event_id = self._fields.get(b"last-event-id")
         if event_id:
             key = compact(event_id)
-            self._resumption = tracker.resumption = Resumption(frozenset({key}))
+            self._resumption = tracker.resumption = stream = Resumption(frozenset({key}))
             if tracker.scope is None:
-                tracker.scope = state.scopes.join_stream(key, self)
+                tracker.scope = state.scopes.join_stream(key, stream, self)
             if tracker.scope is not None:
-                tracker.scope.resume(self._resumption)
+                tracker.scope.resume(stream)
         return (*self._confirm_session(status, now), self._open_stream(_GET, now))
 
-    def enter(self, scope: Scope) -> None:
+    def enter(self, scope: Scope, stream: Resumption) -> None:
         """Go on in the scope that it turns out to belong to."""
         self._tracker.scope = scope
-        if self._resumption is not None:
-            scope.resume(self._resumption)
-            self._state.scopes.register(scope, self._resumption.seen)
+        scope.resume(stream)
+        self._state.scopes.register(scope, stream.seen)
 
     def _count_events(self, body: EventStreamBody, now: float) -> Sequence[Event]:
         """Count what passed since the last time, and learn what kind of stream it is."""
@@ -157,9 +156,9 @@ class StreamInspector(ResponseInspector, eq=False, gc=False):
 
     def _stop_looking(self) -> None:
         """Do not wait any more for the end of a stream that this one may resume."""
-        event_id = self._fields.get(b"last-event-id")
-        if event_id:
-            self._state.scopes.give_up_stream(compact(event_id), self)
+        if self._resumption is not None:
+            key = compact(self._fields[b"last-event-id"])
+            self._state.scopes.give_up_stream(key, self._resumption)
 
     def _end_resumption(self, scope: Scope, stream: Resumption, now: float) -> Sequence[Event]:
         """Let the calls wait again that it resumed and did not answer."""
