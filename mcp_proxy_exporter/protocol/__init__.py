@@ -23,7 +23,8 @@ Glossary, in reading order:
 * A **question** is a request of the server within a call (`calls.Questions`); **input** is what it
   asks for by answering `input_required` (`inputs`).
 * A **task** (`tasks`) is work that goes on after its call was answered.
-* The **catalog** (`catalog`) links the pages of ``tools/list`` to the inventory of a server.
+* The **catalog** (`catalog`) links the pages of ``tools/list`` to the inventory of a server; what
+  the server says of itself (`description`) belongs to the inventory too.
 * The **state** (`state.ServerState`) is all that the exchanges of one server share.
 * An **event** (`events.Event`) is a fact about all this, for sinks to count.
 
@@ -35,6 +36,7 @@ from mcp_proxy_exporter.protocol.events import (
     CallClosed,
     CallOpened,
     Client,
+    Content,
     Delivery,
     Direction,
     EraFellBack,
@@ -46,6 +48,7 @@ from mcp_proxy_exporter.protocol.events import (
     LateResponse,
     MessageKind,
     MessageSeen,
+    ServerDescribed,
     SessionClosed,
     SessionEnd,
     SessionOpened,
@@ -60,6 +63,7 @@ from mcp_proxy_exporter.protocol.events import (
     ToolsChanged,
     ToolsListed,
     ToolsSeen,
+    Transcript,
     UpstreamAnswered,
     UpstreamConnected,
     UpstreamFailed,
@@ -75,6 +79,7 @@ __all__ = [
     "CallClosed",
     "CallOpened",
     "Client",
+    "Content",
     "Delivery",
     "Direction",
     "EraFellBack",
@@ -90,6 +95,7 @@ __all__ = [
     "MessageKind",
     "MessageSeen",
     "Outcome",
+    "ServerDescribed",
     "SessionClosed",
     "SessionEnd",
     "SessionOpened",
@@ -104,6 +110,7 @@ __all__ = [
     "ToolsChanged",
     "ToolsListed",
     "ToolsSeen",
+    "Transcript",
     "UpstreamAnswered",
     "UpstreamConnected",
     "UpstreamFailed",

@@ -3,16 +3,23 @@
 Knows one call; does not know ids, exchanges or who else is open.
 """
 
-from typing import Final
+from typing import Final, TypeAlias
 
 import msgspec
 
 from mcp_proxy_exporter.protocol.catalog import place_of
-from mcp_proxy_exporter.protocol.events import Call, CallClosed, Client
+from mcp_proxy_exporter.protocol.events import Call, CallClosed, Client, Transcript
 from mcp_proxy_exporter.protocol.ids import MAX_METHOD, MAX_TEXT
+from mcp_proxy_exporter.protocol.limits import Budget
 from mcp_proxy_exporter.protocol.outcome import Outcome
 from mcp_proxy_exporter.protocol.params import ClientInfo, Params
 from mcp_proxy_exporter.protocol.routing import is_modern
+from mcp_proxy_exporter.protocol.trace import read_trace_id
+
+Text: TypeAlias = bytes | bytearray | msgspec.Raw
+"""The JSON text of one message."""
+
+TOOL_CALL: Final = "tools/call"
 
 # The methods whose ``params.name`` names what is called.
 _NAMED: Final = frozenset({"tools/call", "prompts/get"})
@@ -73,6 +80,10 @@ class OpenCall(msgspec.Struct, eq=False, gc=False):
     """It is one of ``tasks/…``."""
     task_id: str | None = None
     """The task that it is about."""
+    fingerprint: int | None = None
+    """Of a tool and its arguments: the same for the same JSON text, and only in this process."""
+    request: bytes | None = None
+    """Its JSON text, where somebody wants to read it."""
     questions: Questions | None = None
     """Asked by the server while it was open."""
     next: "OpenCall | None" = None
@@ -83,28 +94,72 @@ class OpenCall(msgspec.Struct, eq=False, gc=False):
     ) -> CallClosed:
         """Say that it ended without an answer of its own."""
         waited = 0.0 if self.questions is None else self.questions.total(now)
-        return CallClosed(self.call, outcome, now, first_message_at, waited=waited)
+        transcript = None if self.request is None else Transcript(self.request, b"")
+        return CallClosed(
+            self.call, outcome, now, first_message_at, transcript=transcript, waited=waited
+        )
 
 
-def open_call(method: str, params: Params | None, client: Client, now: float) -> OpenCall:
-    """Begin a call. `client` is who sends it, unless the request says so itself."""
+class CallSlots:
+    """What open calls take: a place each, and bytes for those that are kept whole."""
+
+    __slots__ = ("_buffers", "_calls")
+
+    def __init__(self, calls: Budget, buffers: Budget) -> None:
+        self._calls = calls
+        self._buffers = buffers
+
+    def keep(self, opened: OpenCall, text: Text) -> None:
+        """Keep a call's JSON text until it is over, if there is room."""
+        if self._buffers.take(len(text)):
+            opened.request = bytes(text)
+
+    def release(self, opened: OpenCall) -> None:
+        """Give up what a call took."""
+        self._calls.give(1)
+        self.forget(opened)
+
+    def forget(self, opened: OpenCall) -> None:
+        """Give up the bytes that a call took."""
+        if opened.request is not None:
+            self._buffers.give(len(opened.request))
+
+
+def open_call(
+    method: str, params: Params | None, client: Client, traceparent: bytes | None, now: float
+) -> OpenCall:
+    """Begin a call.
+
+    `client` is who sends it and `traceparent` what the head says of its trace, unless the request
+    says so itself.
+    """
+    trace_id = None if traceparent is None else read_trace_id(traceparent.decode("latin-1"))
     if params is None:
-        call = Call(method[:MAX_METHOD], None, now, client)
+        call = Call(method[:MAX_METHOD], None, now, client, trace_id)
         return OpenCall(call, instructive=method in _INSTRUCTIVE)
     meta = params.meta
     modern = False
-    if meta is not None and meta.protocol_version is not None:
-        modern = is_modern(meta.protocol_version)
-        client = _identify(meta.client_info, meta.protocol_version)
+    if meta is not None:
+        if meta.protocol_version is not None:
+            modern = is_modern(meta.protocol_version)
+            client = _identify(meta.client_info, meta.protocol_version)
+        if meta.traceparent is not None:
+            trace_id = read_trace_id(meta.traceparent) or trace_id
     if method not in _INSTRUCTIVE:
         name = params.name if method in _NAMED else None
-        call = Call(method[:MAX_METHOD], None if name is None else name[:MAX_TEXT], now, client)
-        return OpenCall(call, params.task is not None, modern)
+        name = None if name is None else name[:MAX_TEXT]
+        call = Call(method[:MAX_METHOD], name, now, client, trace_id)
+        opened = OpenCall(call, params.task is not None, modern)
+        if method == TOOL_CALL:
+            # Python's hash of bytes is keyed anew by each process (SipHash): nobody outside can
+            # make two texts collide.
+            opened.fingerprint = hash((name, bytes(params.arguments)))
+        return opened
     if method == "initialize":
         client = _identify(params.client_info, params.protocol_version)
     task_id = params.task_id
     return OpenCall(
-        Call(method, None, now, client),
+        Call(method, None, now, client, trace_id),
         modern=modern,
         instructive=True,
         place=place_of(params.cursor) if method == "tools/list" else None,

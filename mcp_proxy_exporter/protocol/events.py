@@ -107,12 +107,33 @@ class Call(msgspec.Struct, eq=False, frozen=True, gc=False):
     """``params.name`` of ``tools/call`` and ``prompts/get``; None where absent or not a string."""
     opened_at: float
     client: Client = Client()
+    trace_id: str | None = None
+    """Of its W3C trace, if that is recorded: 32 lower-case hexadecimal digits."""
 
 
 class CallOpened(msgspec.Struct, frozen=True, gc=False):
     """A request is on its way. Followed by exactly one `CallClosed` with the same call."""
 
     call: Call
+
+
+class Content(msgspec.Struct, frozen=True, gc=False):
+    """What a tool's result brings to a model's context."""
+
+    types: tuple[str, ...]
+    """The types of its blocks, in their order."""
+    structured: bool = False
+    """It has ``structuredContent``."""
+    duplicated: int = 0
+    """Bytes of text that repeat ``structuredContent``."""
+
+
+class Transcript(msgspec.Struct, frozen=True, gc=False):
+    """The JSON texts of a call and of its answer, for those who asked for them."""
+
+    request: bytes
+    response: bytes
+    """Empty where there was none."""
 
 
 class CallClosed(msgspec.Struct, frozen=True, gc=False):
@@ -127,6 +148,15 @@ class CallClosed(msgspec.Struct, frozen=True, gc=False):
     """Bytes of the JSON text of ``result``; None when there was none."""
     error_code: int | None = None
     """``error.code``; None where the answer was no error or its code no integer."""
+    content: Content | None = None
+    """What the result of a tool call holds; None where there was none."""
+    transcript: Transcript | None = None
+    """Of a call that somebody wants to read, see `inspector.Inspector`."""
+    repeated: bool = False
+    """A tool was called again with the same arguments and had the same result.
+
+    In the same session, and not long after: so does an agent that runs in a circle.
+    """
     waited: float = 0.0
     """Seconds of the call in which the client had a question of the server to answer."""
 
@@ -157,6 +187,14 @@ class Tool(msgspec.Struct, frozen=True, gc=False):
     destructive: bool | None = None
     idempotent: bool | None = None
     open_world: bool | None = None
+    description_size: int = 0
+    """Bytes of the JSON text of the member, as the next two."""
+    input_schema_size: int = 0
+    output_schema_size: int = 0
+    other_size: int = 0
+    """What is left of the whole definition: its name, annotations, braces and blanks."""
+    digest: bytes = b""
+    """Of the whole definition, whatever the order of its members."""
 
 
 class ToolsSeen(msgspec.Struct, frozen=True, gc=False):
@@ -169,6 +207,8 @@ class ToolsListed(msgspec.Struct, frozen=True, gc=False):
     """A ``tools/list`` is complete, all its pages together: this is the inventory now."""
 
     tools: tuple[Tool, ...]
+    size: int = 0
+    """Bytes of the JSON texts of all its results."""
 
 
 class ToolsChanged(msgspec.Struct, frozen=True, gc=False):
@@ -177,6 +217,18 @@ class ToolsChanged(msgspec.Struct, frozen=True, gc=False):
     What was listed before is not the whole truth any more. Several clients may be told of one
     change.
     """
+
+
+class ServerDescribed(msgspec.Struct, frozen=True, gc=False):
+    """A server said what it is, in its answer to ``initialize`` or to ``server/discover``."""
+
+    name: str | None
+    """``serverInfo.name``: unverified, as all that follows."""
+    version: str | None
+    protocol_version: str | None
+    """The revision that the answer settles; that of the request where answers settle none."""
+    instructions_size: int = 0
+    """Bytes of the JSON text of ``instructions``; 0 where there are none."""
 
 
 class SessionOpened(msgspec.Struct, frozen=True, gc=False):
@@ -301,6 +353,7 @@ Event: TypeAlias = (
     | ToolsSeen
     | ToolsListed
     | ToolsChanged
+    | ServerDescribed
     | SessionOpened
     | SessionClosed
     | StreamOpened

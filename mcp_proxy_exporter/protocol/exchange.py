@@ -246,6 +246,7 @@ class ExchangeInspector(ResponseInspector, eq=False, gc=False):
 
     def _read_request(self, text: Text, now: float) -> Sequence[Event]:
         tracker, fields = self._tracker, self._fields
+        tracker.traceparent = fields.get(b"traceparent")
         tracker.scope = scope = self._state.scopes.join(fields, self._target, now)
         if scope is None:
             version = fields.get(b"mcp-protocol-version")
@@ -256,8 +257,8 @@ class ExchangeInspector(ResponseInspector, eq=False, gc=False):
         if isinstance(decoded, Message):
             method, name = fields.get(b"mcp-method"), fields.get(b"mcp-name")
             if (method is None and name is None) or not contradicts(decoded, method, name):
-                return tracker.client_message(decoded, len(text), now)
-            events = tracker.client_message(decoded, len(text), now)
+                return tracker.client_message(decoded, text, now)
+            events = tracker.client_message(decoded, text, now)
             return [*events, InspectionStopped("header_mismatch")]
         if isinstance(decoded, Batch) and decoded.elements:
             return self._read_client_batch(decoded, now)
@@ -269,9 +270,9 @@ class ExchangeInspector(ResponseInspector, eq=False, gc=False):
     def _read_client_batch(self, batch: Batch, now: float) -> Sequence[Event]:
         events: list[Event] = []
         self._untold.append(events)
-        for element, size in batch.elements:
+        for element, text in batch.elements:
             if isinstance(element, Message):
-                events += self._tracker.client_message(element, size, now)
+                events += self._tracker.client_message(element, text, now)
             elif element is not None:
                 events.append(InspectionStopped(element.reason))
         self._untold.pop()

@@ -4,7 +4,7 @@ Knows which exchanges can hold messages and who looks at them; does not know soc
 metrics. Total on any input: nothing here raises on what comes from the wire.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, TypeAlias
 
 from mcp_proxy_exporter.protocol.body import Media, media_of
@@ -27,8 +27,12 @@ class Inspector:
 
     __slots__ = ("state",)
 
-    def __init__(self, limits: Limits) -> None:
-        self.state = ServerState(limits)
+    def __init__(self, limits: Limits, wants: Callable[[str | None], bool] | None = None) -> None:
+        """Begin with nothing seen.
+
+        `wants` tells of which tools the texts of calls are to be reported (`events.Transcript`).
+        """
+        self.state = ServerState(limits, wants)
 
     @property
     def calls(self) -> Budget:

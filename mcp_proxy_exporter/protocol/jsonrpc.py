@@ -60,9 +60,9 @@ class Malformed(msgspec.Struct, gc=False, frozen=True):
 
 
 class Batch(msgspec.Struct, frozen=True):
-    """A JSON array: each element with the size of its JSON text."""
+    """A JSON array: each element with its JSON text."""
 
-    elements: tuple[tuple["Message | Malformed | None", int], ...]
+    elements: tuple[tuple["Message | Malformed | None", msgspec.Raw], ...]
 
 
 Decoded: TypeAlias = Message | Batch | Malformed | None
@@ -153,7 +153,7 @@ def _read_batch(payload: bytes) -> Batch | Malformed:
     elements = _split(payload)
     if len(elements) > MAX_BATCH:
         return TOO_LARGE
-    return Batch(tuple((_read_message(element), len(element)) for element in elements))
+    return Batch(tuple((_read_message(element), element) for element in elements))
 
 
 def _read_message(text: bytes | msgspec.Raw) -> Message | Malformed | None:

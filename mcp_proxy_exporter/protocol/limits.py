@@ -34,6 +34,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """
     session_idle_seconds: float = 3600.0
     """How long a session may be silent before it is taken for gone: most clients never DELETE."""
+    repeat_seconds: float = 300.0
+    """How long ago a tool call may be to count as repeated by one that is just like it."""
     task_seconds: float = 3600.0
     """How long a task is waited for whose server names no time to live."""
 

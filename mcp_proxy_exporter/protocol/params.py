@@ -29,6 +29,8 @@ class Meta(msgspec.Struct, gc=False, frozen=True):
     client_info: ClientInfo | None = msgspec.field(
         name="io.modelcontextprotocol/clientInfo", default=None
     )
+    traceparent: str | None = None
+    """W3C Trace Context (2026-07-28 basic/index, _meta)."""
 
 
 class TaskParams(msgspec.Struct, gc=False, frozen=True):
@@ -39,6 +41,7 @@ class Params(msgspec.Struct, gc=False, frozen=True):
     """``params`` of any method, without what nobody reads."""
 
     name: str | None = None
+    arguments: msgspec.Raw = msgspec.Raw(b"")
     uri: str | None = None
     cursor: str | None = None
     level: str | None = None
@@ -61,6 +64,7 @@ class _LooseParams(msgspec.Struct, gc=False, frozen=True):
     """``params`` of whatever types."""
 
     name: msgspec.Raw = msgspec.Raw(b"")
+    arguments: msgspec.Raw = msgspec.Raw(b"")
     uri: msgspec.Raw = msgspec.Raw(b"")
     cursor: msgspec.Raw = msgspec.Raw(b"")
     level: msgspec.Raw = msgspec.Raw(b"")
@@ -84,6 +88,7 @@ class _LooseMeta(msgspec.Struct, gc=False, frozen=True):
     client_info: msgspec.Raw = msgspec.field(
         name="io.modelcontextprotocol/clientInfo", default=msgspec.Raw(b"")
     )
+    traceparent: msgspec.Raw = msgspec.Raw(b"")
 
 
 _decode_loose_params = msgspec.json.Decoder(_LooseParams).decode
@@ -101,35 +106,36 @@ def read_params(raw: msgspec.Raw) -> Params | None:
         return None
     return Params(
         name=read_text(loose.name),
+        arguments=loose.arguments,
         uri=read_text(loose.uri),
         cursor=read_text(loose.cursor),
         level=read_text(loose.level),
         task_id=read_text(loose.task_id),
-        task=_read_or_none(_decode_task, loose.task),
+        task=read_or_none(_decode_task, loose.task),
         meta=_meta(loose.meta),
-        request_id=_read_or_none(read_id, loose.request_id) if loose.request_id else msgspec.UNSET,
+        request_id=read_or_none(read_id, loose.request_id) if loose.request_id else msgspec.UNSET,
         request_state=read_text(loose.request_state),
         protocol_version=read_text(loose.protocol_version),
-        client_info=_read_or_none(_decode_client_info, loose.client_info),
+        client_info=read_or_none(_decode_client_info, loose.client_info),
         status=read_text(loose.status),
         result=loose.result,
     )
 
 
 def _meta(raw: msgspec.Raw) -> Meta | None:
-    loose = _read_or_none(_decode_loose_meta, raw)
+    loose = read_or_none(_decode_loose_meta, raw)
     if loose is None:
         return None
-    info = _read_or_none(_decode_client_info, loose.client_info)
-    return Meta(read_text(loose.protocol_version), info)
+    info = read_or_none(_decode_client_info, loose.client_info)
+    return Meta(read_text(loose.protocol_version), info, read_text(loose.traceparent))
 
 
 def read_text(raw: msgspec.Raw) -> str | None:
     """Read a string; None where there is none."""
-    return _read_or_none(_decode_text, raw)
+    return read_or_none(_decode_text, raw)
 
 
-def _read_or_none(read: Callable[[msgspec.Raw], T], raw: msgspec.Raw) -> T | None:
+def read_or_none(read: Callable[[msgspec.Raw], T], raw: msgspec.Raw) -> T | None:
     """Read a member; None where it is absent or not as specified."""
     try:
         return read(raw)

@@ -139,22 +139,24 @@ class ResponseInspector(msgspec.Struct, eq=False, gc=False):
     def _read_response(self, text: Text, now: float) -> Sequence[Event]:
         decoded = decode(text)
         if isinstance(decoded, Message):
-            return self._read_message(decoded, len(text), now)
+            return self._read_message(decoded, text, now)
         if isinstance(decoded, Batch):
             return self._read_server_batch(decoded, now)
         return () if decoded is None else (self._fault(decoded),)
 
-    def _read_message(self, message: Message, size: int, now: float) -> Sequence[Event]:
+    def _read_message(
+        self, message: Message, text: Text | msgspec.Raw, now: float
+    ) -> Sequence[Event]:
         if self._status >= BAD_REQUEST and message.error is not None:
             self._denial = message.error
-        return self._tracker.server_message(message, size, self._status, now)
+        return self._tracker.server_message(message, text, self._status, now)
 
     def _read_server_batch(self, batch: Batch, now: float) -> Sequence[Event]:
         events: list[Event] = []
         self._untold.append(events)
-        for element, size in batch.elements:
+        for element, text in batch.elements:
             if isinstance(element, Message):
-                events += self._read_message(element, size, now)
+                events += self._read_message(element, text, now)
             elif element is not None:
                 events.append(self._fault(element))
         self._untold.pop()

@@ -13,10 +13,9 @@ from typing import Final, Protocol
 
 import msgspec
 
-from mcp_proxy_exporter.protocol.calls import OpenCall, Questions
+from mcp_proxy_exporter.protocol.calls import CallSlots, OpenCall, Questions
 from mcp_proxy_exporter.protocol.events import CallClosed, Client
 from mcp_proxy_exporter.protocol.ids import IdKey, equal_number
-from mcp_proxy_exporter.protocol.limits import Budget
 from mcp_proxy_exporter.protocol.outcome import Outcome
 from mcp_proxy_exporter.protocol.sse import MAX_IDS
 
@@ -24,6 +23,8 @@ from mcp_proxy_exporter.protocol.sse import MAX_IDS
 # whoever has more of them than this does not answer at all.
 MAX_REMEMBERED: Final = 100
 
+# Tool calls of one session that may come again: who runs in a circle makes it a small one.
+MAX_RECENT: Final = 16
 # Streams that ended, and which one that resumes them may name.
 MAX_PAST: Final = 8
 
@@ -130,6 +131,7 @@ class Scope:
         "live",
         "opened_at",
         "past",
+        "recent",
         "resumptions",
         "streams",
         "suspended",
@@ -170,6 +172,8 @@ class Scope:
         self._waiting = waiting
         self.ended: dict[IdKey, str] = {}
         """The methods of calls that ended without an answer; with HTTP+SSE, of all that ended."""
+        self.recent: dict[int, tuple[int, float]] = {}
+        """Tool calls, by the hash of tool and arguments: the hash of the result, and its time."""
         self._questions: dict[IdKey, Question] = {}
         self._answered: dict[IdKey, None] = {}  # questions
 
@@ -234,11 +238,13 @@ class Scope:
         """Tell whether a stream is open that may bring the answer to a call."""
         return any(stream.resumes(held) for stream in self.resumptions)
 
-    def give_up(self, held: Suspended, outcome: Outcome, now: float, slots: Budget) -> CallClosed:
+    def give_up(
+        self, held: Suspended, outcome: Outcome, now: float, slots: CallSlots
+    ) -> CallClosed:
         """Close a call that no exchange holds."""
         self.release(held)
         self.remember(held.key, held.opened.call.method)
-        slots.give(1)
+        slots.release(held.opened)
         return held.opened.close(outcome, now, held.first_message_at)
 
     def remember(self, key: IdKey, method: str) -> None:
@@ -260,6 +266,17 @@ class Scope:
     def knows_question(self, key: IdKey) -> bool:
         """Tell whether a question was asked before: a resumed stream sends what was sent."""
         return key in self._questions or key in self._answered
+
+    def repeats(self, call: int, result: int, since: float, now: float) -> bool:
+        """Take a tool call's end: tell whether the same ended in the same way since then."""
+        recent = self.recent
+        earlier = recent.get(call)
+        recent[call] = (result, now)
+        if earlier is None:
+            if len(recent) > MAX_RECENT:
+                del recent[next(iter(recent))]
+            return False
+        return earlier[0] == result and earlier[1] >= since
 
     def ask(self, key: IdKey, method: str, now: float, opened: OpenCall | None) -> None:
         """Take a question of the server."""

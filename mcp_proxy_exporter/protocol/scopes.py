@@ -13,6 +13,7 @@ from urllib.parse import urljoin, urlsplit
 
 import msgspec
 
+from mcp_proxy_exporter.protocol.calls import CallSlots
 from mcp_proxy_exporter.protocol.clients import Clients
 from mcp_proxy_exporter.protocol.events import (
     Client,
@@ -21,7 +22,7 @@ from mcp_proxy_exporter.protocol.events import (
     SessionEnd,
     SessionOpened,
 )
-from mcp_proxy_exporter.protocol.limits import Budget, Limits
+from mcp_proxy_exporter.protocol.limits import Limits
 from mcp_proxy_exporter.protocol.outcome import Outcome
 from mcp_proxy_exporter.protocol.routing import FIRST_MODERN_FIELD, is_modern_field
 from mcp_proxy_exporter.protocol.scope import MAX_PAST, Kind, Resumption, Scope, Suspended, compact
@@ -71,7 +72,7 @@ class Scopes:
         "_waiting",
     )
 
-    def __init__(self, limits: Limits, slots: Budget, clients: Clients) -> None:
+    def __init__(self, limits: Limits, slots: CallSlots, clients: Clients) -> None:
         self._clients = clients
         self._limits = limits
         self._slots = slots

@@ -8,11 +8,14 @@ from typing import Final, TypeAlias
 
 import msgspec
 
+from mcp_proxy_exporter.protocol.content import Block, measure
+from mcp_proxy_exporter.protocol.events import Content
 from mcp_proxy_exporter.protocol.jsonrpc import Error, Message
 from mcp_proxy_exporter.protocol.outcome import Outcome
+from mcp_proxy_exporter.protocol.params import read_or_none
 
-Verdict: TypeAlias = tuple[Outcome, int | None, int | None]
-"""The outcome, the bytes of the result's JSON text, and the error's code."""
+Verdict: TypeAlias = tuple[Outcome, int | None, int | None, Content | None]
+"""The outcome, the bytes of the result's JSON text, the error's code, and what the result holds."""
 
 # MCP 2025-11-25 client/elicitation: to be repeated once the user has opened a URL.
 URL_ELICITATION_REQUIRED: Final = -32042
@@ -40,6 +43,8 @@ class _Result(msgspec.Struct, gc=False, frozen=True):
     is_error: bool | None = msgspec.field(name="isError", default=None)
     kind: str | None = msgspec.field(name="resultType", default=None)
     task: _Task | None = None
+    content: list[Block] | None = None
+    structured: msgspec.Raw = msgspec.field(name="structuredContent", default=msgspec.Raw(b""))
 
 
 class _LooseResult(msgspec.Struct, gc=False, frozen=True):
@@ -48,11 +53,14 @@ class _LooseResult(msgspec.Struct, gc=False, frozen=True):
     is_error: msgspec.Raw = msgspec.field(name="isError", default=msgspec.Raw(b""))
     kind: msgspec.Raw = msgspec.field(name="resultType", default=msgspec.Raw(b"null"))
     task: msgspec.Raw = msgspec.Raw(b"null")
+    content: msgspec.Raw = msgspec.Raw(b"null")
+    structured: msgspec.Raw = msgspec.field(name="structuredContent", default=msgspec.Raw(b""))
 
 
 _decode_result = msgspec.json.Decoder(_Result).decode
 _decode_loose = msgspec.json.Decoder(_LooseResult).decode
 _decode_kind = msgspec.json.Decoder(str | None).decode
+_decode_content = msgspec.json.Decoder(list[Block] | None).decode
 _decode_task = msgspec.json.Decoder(_Task | None).decode
 
 
@@ -71,32 +79,36 @@ def judge(
     if error is not None and (size == 0 or _is_null(result)):
         return _judge_error(error)
     if status >= FIRST_HTTP_ERROR:
-        return Outcome.HTTP_ERROR, size or None, None
+        return Outcome.HTTP_ERROR, size or None, None, None
     if error is not None or size == 0:  # JSON-RPC 2.0 section 5: the one or the other
-        return Outcome.INVALID_RESPONSE, size or None, None
-    outcome = _judge_result(result, asked_for_task=asked_for_task)
-    return _SUCCESS if about_task and outcome is Outcome.TASK_CREATED else outcome, size, None
+        return Outcome.INVALID_RESPONSE, size or None, None, None
+    try:
+        decoded = _decode_result(result)
+    except RecursionError:
+        return Outcome.UNINSPECTED, size, None, None
+    except ValueError:
+        loose = _read_loosely(result)
+        if loose is None:
+            return Outcome.INVALID_RESPONSE, size, None, None
+        decoded = loose
+    outcome = _judge_result(decoded, asked_for_task=asked_for_task)
+    if about_task and outcome is Outcome.TASK_CREATED:
+        outcome = _SUCCESS
+    blocks = decoded.content
+    content = None if blocks is None else measure(blocks, decoded.structured)
+    return outcome, size, None, content
 
 
 def _judge_error(error: Error) -> Verdict:
     code = None if error.code is None or int(error.code) != error.code else int(error.code)
     if code == URL_ELICITATION_REQUIRED:
-        return Outcome.INPUT_REQUIRED, None, code
+        return Outcome.INPUT_REQUIRED, None, code, None
     if code == REQUEST_CANCELLED or (code == 0 and error.message == REQUEST_CANCELLED_TEXT):
-        return Outcome.CANCELLED, None, code
-    return Outcome.PROTOCOL_ERROR, None, code
+        return Outcome.CANCELLED, None, code, None
+    return Outcome.PROTOCOL_ERROR, None, code, None
 
 
-def _judge_result(raw: msgspec.Raw, *, asked_for_task: bool) -> Outcome:
-    try:
-        result = _decode_result(raw)
-    except RecursionError:
-        return Outcome.UNINSPECTED
-    except ValueError:
-        loose = _read_loosely(raw)
-        if loose is None:
-            return Outcome.INVALID_RESPONSE
-        result = loose
+def _judge_result(result: _Result, *, asked_for_task: bool) -> Outcome:
     if result.kind is not None and result.kind != "complete":
         # MCP 2026-07-28 basic/index, ResultType: others "MUST be considered invalid".
         return _RESULT_TYPES.get(result.kind, Outcome.INVALID_RESPONSE)
@@ -118,8 +130,6 @@ def _read_loosely(raw: msgspec.Raw) -> _Result | None:
         kind = _decode_kind(loose.kind)
     except (ValueError, RecursionError):  # no object, or a result type that is no string
         return None
-    try:
-        task = _decode_task(loose.task)
-    except ValueError:
-        task = None
-    return _Result(bytes(loose.is_error) == b"true", kind, task)
+    task = read_or_none(_decode_task, loose.task)
+    content = read_or_none(_decode_content, loose.content)
+    return _Result(bytes(loose.is_error) == b"true", kind, task, content, loose.structured)

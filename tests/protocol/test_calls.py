@@ -15,7 +15,7 @@ LONG = "x" * 10_000
 
 
 def begin(method: str = "tools/call", **members: Any) -> OpenCall:
-    return open_call(method, Params(**members), KNOWN, 1.0)
+    return open_call(method, Params(**members), KNOWN, None, 1.0)
 
 
 def test_questions_are_waited_for_while_one_is_open() -> None:
@@ -44,7 +44,7 @@ def test_a_call_is_its_senders_unless_it_says_otherwise() -> None:
     assert begin().call.client is KNOWN
     assert begin(meta=Meta()).call.client is KNOWN
     assert begin(meta=Meta(None, ClientInfo("cat"))).call.client is KNOWN
-    assert open_call("ping", None, KNOWN, 1.0).call.client is KNOWN
+    assert open_call("ping", None, KNOWN, None, 1.0).call.client is KNOWN
     declared = Client("cat", "2026-07-28")
     for method in ("tools/call", "tools/list", "x"):
         assert begin(method, meta=Meta("2026-07-28", ClientInfo("cat"))).call.client == declared
@@ -88,7 +88,7 @@ def test_a_task_is_asked_for_by_a_param() -> None:
 )
 def test_some_answers_tell_more_than_how_they_ended(method: str, *, instructive: bool) -> None:
     assert begin(method).instructive is instructive
-    assert open_call(method, None, KNOWN, 1.0).instructive is instructive
+    assert open_call(method, None, KNOWN, None, 1.0).instructive is instructive
 
 
 def test_a_listing_has_a_place_and_a_task_an_id() -> None:
@@ -101,7 +101,7 @@ def test_a_listing_has_a_place_and_a_task_an_id() -> None:
 
 def test_what_an_open_call_holds_is_bounded() -> None:
     cut = LONG[:MAX_TEXT]
-    assert open_call(LONG, None, KNOWN, 1.0).call.method == LONG[:MAX_METHOD]
+    assert open_call(LONG, None, KNOWN, None, 1.0).call.method == LONG[:MAX_METHOD]
     assert begin(LONG).call.method == LONG[:MAX_METHOD]
     assert begin(name=LONG).call.name == cut
     assert begin("tasks/get", task_id=LONG).task_id == cut

@@ -1,6 +1,7 @@
 """Listings of tools, page by page."""
 
 import json
+from hashlib import sha256
 from typing import Any
 
 import pytest
@@ -18,13 +19,39 @@ def raw(result: Any) -> Raw:
     return Raw(json.dumps(result).encode())
 
 
+def define(name: str) -> dict[str, Any]:
+    return {"name": name, "inputSchema": {}}
+
+
 def page(*names: str, cursor: Any = None) -> Raw:
-    result: dict[str, Any] = {"tools": [{"name": name, "inputSchema": {}} for name in names]}
+    result: dict[str, Any] = {"tools": [define(name) for name in names]}
     return raw(result if cursor is None else {**result, "nextCursor": cursor})
 
 
+def measured(definition: dict[str, Any], **hints: bool | None) -> Tool:
+    """Give the tool that a definition stands for."""
+    texts = {name: json.dumps(value) for name, value in definition.items()}
+    parts = [len(texts.get(n, "")) for n in ("description", "inputSchema", "outputSchema")]
+    return Tool(
+        definition["name"][:MAX_TEXT],
+        **hints,
+        description_size=parts[0],
+        input_schema_size=parts[1],
+        output_schema_size=parts[2],
+        other_size=len(json.dumps(definition)) - sum(parts),
+        digest=sha256(
+            json.dumps(definition, sort_keys=True, separators=(",", ":")).encode()
+        ).digest(),
+    )
+
+
 def tools(*names: str) -> tuple[Tool, ...]:
-    return tuple(Tool(name) for name in names)
+    return tuple(measured(define(name)) for name in names)
+
+
+def listed(result: Raw, *names: str, earlier: tuple[Raw, ...] = ()) -> ToolsListed:
+    """Give the inventory that ends with this page."""
+    return ToolsListed(tools(*names), sum(map(len, (*earlier, result))))
 
 
 def add(catalog: Catalog, cursor: str | None, result: Raw) -> list[Event]:
@@ -32,38 +59,43 @@ def add(catalog: Catalog, cursor: str | None, result: Raw) -> list[Event]:
 
 
 def test_a_single_page_is_the_inventory() -> None:
-    found = tools("a", "b")
-    assert add(Catalog(), None, page("a", "b")) == [ToolsSeen(found), ToolsListed(found)]
+    result = page("a", "b")
+    expected = [ToolsSeen(tools("a", "b")), listed(result, "a", "b")]
+    assert add(Catalog(), None, result) == expected
 
 
 def test_an_empty_listing_is_an_inventory_too() -> None:
-    assert add(Catalog(), None, page()) == [ToolsSeen(()), ToolsListed(())]
+    assert add(Catalog(), None, page()) == [ToolsSeen(()), ToolsListed((), len('{"tools": []}'))]
 
 
 def test_pages_make_one_inventory_when_the_last_has_come() -> None:
     catalog = Catalog()
-    assert add(catalog, None, page("a", cursor="1")) == [ToolsSeen(tools("a"))]
-    assert add(catalog, "1", page("b", cursor="2")) == [ToolsSeen(tools("b"))]
-    assert add(catalog, "2", page("c")) == [
+    pages = page("a", cursor="1"), page("b", cursor="2"), page("c")
+    assert add(catalog, None, pages[0]) == [ToolsSeen(tools("a"))]
+    assert add(catalog, "1", pages[1]) == [ToolsSeen(tools("b"))]
+    assert add(catalog, "2", pages[2]) == [
         ToolsSeen(tools("c")),
-        ToolsListed(tools("a", "b", "c")),
+        listed(pages[2], "a", "b", "c", earlier=pages[:2]),
     ]
 
 
 def test_listings_of_several_clients_do_not_mix() -> None:
     catalog = Catalog()
-    add(catalog, None, page("a", cursor="x"))
-    add(catalog, None, page("b", cursor="y"))
-    assert add(catalog, "y", page("d"))[1] == ToolsListed(tools("b", "d"))
-    assert add(catalog, "x", page("c"))[1] == ToolsListed(tools("a", "c"))
+    first, second = page("a", cursor="x"), page("b", "bb", cursor="y")
+    add(catalog, None, first)
+    add(catalog, None, second)
+    rest = page("d"), page("c")
+    assert add(catalog, "y", rest[0])[1] == listed(rest[0], "b", "bb", "d", earlier=(second,))
+    assert add(catalog, "x", rest[1])[1] == listed(rest[1], "a", "c", earlier=(first,))
 
 
 def test_two_clients_may_follow_the_same_cursor() -> None:
     catalog = Catalog()
-    add(catalog, None, page("a", cursor="x"))
-    add(catalog, None, page("a", cursor="x"))
+    first, second = page("a", cursor="x"), page("b")
+    add(catalog, None, first)
+    add(catalog, None, first)
     for _ in range(2):
-        assert add(catalog, "x", page("b"))[1] == ToolsListed(tools("a", "b"))
+        assert add(catalog, "x", second)[1] == listed(second, "a", "b", earlier=(first,))
 
 
 def test_a_listing_whose_beginning_was_missed_is_no_inventory() -> None:
@@ -74,7 +106,8 @@ def test_a_listing_whose_beginning_was_missed_is_no_inventory() -> None:
 
 @pytest.mark.parametrize("cursor", ["", 5, [], {}])
 def test_what_is_no_cursor_ends_the_listing(cursor: Any) -> None:
-    assert add(Catalog(), None, page("a", cursor=cursor))[1] == ToolsListed(tools("a"))
+    result = page("a", cursor=cursor)
+    assert add(Catalog(), None, result)[1] == listed(result, "a")
 
 
 def test_an_empty_cursor_asks_for_the_beginning() -> None:
@@ -93,7 +126,7 @@ def test_a_cursor_that_leads_to_itself_ends_nowhere_and_holds_nothing() -> None:
     add(catalog, None, page("a", cursor="x"))
     for _ in range(10):
         assert add(catalog, "x", page("a", cursor="x")) == [ToolsSeen(tools("a"))]
-    assert list(catalog._unfinished.values()) == [tools("a")]
+    assert [unfinished.tools for unfinished in catalog._unfinished.values()] == [tools("a")]
 
 
 def test_abandoned_listings_are_forgotten() -> None:
@@ -108,21 +141,24 @@ def test_abandoned_listings_are_forgotten() -> None:
 def test_an_endless_listing_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MAX_TOOLS", 5)
     catalog = Catalog()
-    add(catalog, None, page("a", "b", "c", cursor="1"))
-    [_, listed] = add(catalog, "1", page("d", "e", "f"))
-    assert listed == ToolsListed(tools("a", "b", "c", "d", "e"))
+    first, second = page("a", "b", "c", cursor="1"), page("d", "e", "f")
+    add(catalog, None, first)
+    # Its size is that of all that a client was sent.
+    assert add(catalog, "1", second)[1] == listed(second, *"abcde", earlier=(first,))
     [seen, _] = add(catalog, None, page(*"abcdefgh"))
     assert seen == ToolsSeen(tools(*"abcde"))
     assert MAX_TOOLS >= 1_000
 
 
 def test_a_name_that_is_listed_twice_is_one_tool() -> None:
-    assert add(Catalog(), None, page("a", "a"))[1] == ToolsListed(tools("a"))
+    result = page("a", "a")
+    assert add(Catalog(), None, result)[1] == listed(result, "a")
 
 
 def test_a_long_name_is_cut() -> None:
     [seen, _] = add(Catalog(), None, page("x" * 2_000))
-    assert seen == ToolsSeen(tools("x" * MAX_TEXT))
+    assert seen == ToolsSeen((measured(define("x" * 2_000)),))
+    assert len(seen.tools[0].name) == MAX_TEXT
 
 
 def test_hints_are_read() -> None:
@@ -133,29 +169,86 @@ def test_hints_are_read() -> None:
         "idempotentHint": True,
         "openWorldHint": None,
     }
-    [seen, _] = add(
-        Catalog(), None, raw({"tools": [{"name": "a", "annotations": annotations}, {"name": "b"}]})
-    )
-    assert seen == ToolsSeen(
-        (Tool("a", read_only=True, destructive=False, idempotent=True), Tool("b"))
-    )
+    definitions: list[dict[str, Any]] = [{"name": "a", "annotations": annotations}, {"name": "b"}]
+    hinted = measured(definitions[0], read_only=True, destructive=False, idempotent=True)
+    [seen, _] = add(Catalog(), None, raw({"tools": definitions}))
+    assert seen == ToolsSeen((hinted, measured(definitions[1])))
 
 
 def test_a_tool_with_broken_annotations_is_still_a_tool() -> None:
-    result = {
-        "tools": [
-            {"name": "a", "annotations": {"readOnlyHint": "yes"}},
-            {"name": "b", "annotations": {"readOnlyHint": True}},
-            {"name": 5},
-            {"title": "nameless"},
-            "text",
-        ],
-        "nextCursor": "1",
-    }
+    definitions: list[Any] = [
+        {"name": "a", "annotations": {"readOnlyHint": "yes"}, "description": "A."},
+        {"name": "b", "annotations": {"readOnlyHint": True}},
+        {"name": 5},
+        {"title": "nameless"},
+        "text",
+    ]
+    result = raw({"tools": definitions, "nextCursor": "1"})
     catalog = Catalog()
-    expected = (Tool("a"), Tool("b", read_only=True))
-    assert add(catalog, None, raw(result)) == [ToolsSeen(expected)]
-    assert add(catalog, "1", page())[1] == ToolsListed(expected)
+    expected = (measured(definitions[0]), measured(definitions[1], read_only=True))
+    assert add(catalog, None, result) == [ToolsSeen(expected)]
+    assert add(catalog, "1", page())[1] == ToolsListed(expected, len(result) + len(page()))
+
+
+def read(text: str) -> Tool:
+    """Give the one tool that is defined so."""
+    [seen, _] = add(Catalog(), None, Raw(b'{"tools":[%b]}' % text.encode()))
+    assert isinstance(seen, ToolsSeen)
+    [tool] = seen.tools
+    return tool
+
+
+def test_the_parts_of_a_definition_are_measured_as_json_text() -> None:
+    text = (
+        '{"name":"nap", "description": "Müde? \\n", "inputSchema": {"type": "object"} ,'
+        '"outputSchema":{}, "title":"Nap"}'
+    )
+    tool = read(text)
+    assert tool.description_size == len('"Müde? \\n"'.encode())
+    assert tool.input_schema_size == len('{"type": "object"}')
+    assert tool.output_schema_size == 2
+    total = tool.description_size + tool.input_schema_size + tool.output_schema_size
+    assert total + tool.other_size == len(text.encode())
+
+
+def test_what_a_definition_lacks_has_no_size() -> None:
+    tool = read('{"name":"nap"}')
+    assert (tool.description_size, tool.input_schema_size, tool.output_schema_size) == (0, 0, 0)
+    assert tool.other_size == len('{"name":"nap"}')
+
+
+@pytest.mark.parametrize(
+    ("text", "same"),
+    [
+        ('{"inputSchema":{"a":1,"b":[2,3]},"name":"nap"}', True),
+        ('{ "name": "nap",\n"inputSchema": {"b": [2, 3], "a": 1} }', True),
+        ('{"name":"\\u006eap","inputSchema":{"a":1,"b":[2,3]}}', True),
+        ('{"name":"nap","inputSchema":{"a":1,"b":[3,2]}}', False),
+        ('{"name":"nap","inputSchema":{"a":true,"b":[2,3]}}', False),
+        ('{"name":"nap","inputSchema":{"a":1,"b":[2,3]},"description":"Rest."}', False),
+        ('{"name":"nap","inputSchema":{"a":1,"b":[2,3]},"description":null}', False),
+        ('{"name":"nap","inputSchema":{"a":1,"b":[2,3]},"_meta":{"x":1}}', False),
+    ],
+)
+def test_the_digest_tells_definitions_apart_and_not_their_spelling(
+    text: str, *, same: bool
+) -> None:
+    reference = read('{"name":"nap","inputSchema":{"a":1,"b":[2,3]}}')
+    tool = read(text)
+    assert len(tool.digest) == 32
+    assert (tool.digest == reference.digest) == same
+
+
+def test_a_definition_that_cannot_be_read_whole_has_a_digest_of_its_bytes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def overflow(_: Raw) -> None:
+        raise RecursionError
+
+    monkeypatch.setattr(module, "_decode_any", overflow)
+    text = '{"name":"nap","x":[1]}'
+    assert read(text).digest == sha256(text.encode()).digest()
+    assert read(text).digest != read('{"name":"nap", "x":[1]}').digest
 
 
 @pytest.mark.parametrize("result", [{}, [], None, 5, {"tools": None}, {"tools": {"a": 1}}])

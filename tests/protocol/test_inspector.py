@@ -9,6 +9,7 @@ from mcp_proxy_exporter.protocol import (
     Abort,
     CallClosed,
     CallOpened,
+    Content,
     Direction,
     Event,
     ExchangeInspector,
@@ -121,7 +122,8 @@ def test_a_call_is_seen_before_it_is_opened_and_closed() -> None:
     assert isinstance(begin, CallOpened)
     assert (begin.call.name, begin.call.opened_at) == ("sharpen_claw", 2.0)
     assert answered == MessageSeen(Direction.TO_CLIENT, MessageKind.RESPONSE, None, len(RESULT))
-    assert end == CallClosed(begin.call, Outcome.SUCCESS, 5.0, 5.0, len(b'{"content":[]}'), None)
+    size = len(b'{"content":[]}')
+    assert end == CallClosed(begin.call, Outcome.SUCCESS, 5.0, 5.0, size, None, Content(()))
 
 
 def test_a_call_on_an_event_stream_ends_with_its_event() -> None:

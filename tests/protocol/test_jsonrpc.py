@@ -287,7 +287,7 @@ def test_bytes_that_are_no_utf8_are_replaced() -> None:
     assert params.name == "caf\ufffd"
 
 
-def test_a_batch_gives_each_element_with_its_size() -> None:
+def test_a_batch_gives_each_element_with_its_text() -> None:
     texts = [
         b'{"jsonrpc":"2.0","id":1,"method":"a"}',
         b'{"jsonrpc": "2.0", "method": "b"}',
@@ -295,7 +295,7 @@ def test_a_batch_gives_each_element_with_its_size() -> None:
     ]
     batch = decode(b" [" + b" , ".join(texts) + b"] ")
     assert isinstance(batch, Batch)
-    assert [size for _, size in batch.elements] == [len(text) for text in texts]
+    assert [bytes(text) for _, text in batch.elements] == texts
     assert [element for element, _ in batch.elements] == [decode(text) for text in texts]
 
 

@@ -17,6 +17,7 @@ from mcp_proxy_exporter.protocol import (
     StreamKind,
     StreamOpened,
     ToolsChanged,
+    state,
     tracker,
 )
 from mcp_proxy_exporter.protocol.calls import open_call
@@ -169,7 +170,7 @@ def test_what_was_read_before_a_fault_is_told_by_its_end(
         "whole batch": [lambda: turn.answer(batch(*answers))],
     }
     steps = ways[way]
-    monkeypatch.setattr(tracker, "judge", Break(good))
+    monkeypatch.setattr(state, "judge", Break(good))
     for step in steps[:-1]:
         step()
     with pytest.raises(RuntimeError):
@@ -210,7 +211,7 @@ def test_a_fault_on_a_stream_tells_what_it_had_brought(monkeypatch: pytest.Monke
     for message_id in (1, 2):
         wire.suspend(message_id, mcp_session_id=b"s")
     stream = wire.stream(mcp_session_id=b"s", last_event_id=b"1")
-    monkeypatch.setattr(tracker, "judge", Break(1))
+    monkeypatch.setattr(state, "judge", Break(1))
     with pytest.raises(RuntimeError):
         stream.send(sse(result(1), result(2)))
     events = stream.abort(Abort.FAULT)
@@ -239,7 +240,7 @@ def test_what_came_before_a_batch_that_breaks_is_told(monkeypatch: pytest.Monkey
     wire = Wire()
     turn = wire.post(batch(*map(request, range(3))))
     turn.begin()
-    monkeypatch.setattr(tracker, "judge", Break(2))
+    monkeypatch.setattr(state, "judge", Break(2))
     with pytest.raises(RuntimeError):
         turn.send(sse(result(0), batch(result(1), result(2))))
     events = turn.abort(Abort.FAULT)

@@ -18,7 +18,7 @@ PAGE = {"tools": [{"name": "nap"}]}
 
 def opened(method: str) -> OpenCall:
     params = Params(client_info=ClientInfo("cat"), protocol_version="2025-11-25")
-    return open_call(method, params, Client(), 0.0)
+    return open_call(method, params, Client(), None, 0.0)
 
 
 def answered(text: str = "{}") -> Message:

@@ -22,7 +22,7 @@ from mcp_proxy_exporter.protocol import (
     ToolsListed,
     ToolsSeen,
 )
-from mcp_proxy_exporter.protocol import tracker as module
+from mcp_proxy_exporter.protocol import state as module
 from mcp_proxy_exporter.protocol.calls import OpenCall
 from mcp_proxy_exporter.protocol.catalog import Catalog
 from mcp_proxy_exporter.protocol.ids import MAX_METHOD, MAX_TEXT, Id
@@ -58,21 +58,21 @@ def closed(events: Sequence[Event]) -> CallClosed | None:
 def test_a_request_opens_a_call_and_its_response_closes_it() -> None:
     calls = tracker()
     message = request(1, params=Params(name="sharpen_claw"))
-    seen, begin = calls.client_message(message, 100, 1.0)
+    seen, begin = calls.client_message(message, bytes(100), 1.0)
     assert seen == MessageSeen(Direction.TO_SERVER, MessageKind.REQUEST, "tools/call", 100)
     assert isinstance(begin, CallOpened)
     call = begin.call
     assert (call.method, call.name, call.opened_at) == ("tools/call", "sharpen_claw", 1.0)
-    seen, end = calls.server_message(response(1, b'{"a":1}'), 50, 200, 2.0)
+    seen, end = calls.server_message(response(1, b'{"a":1}'), bytes(50), 200, 2.0)
     assert seen == MessageSeen(Direction.TO_CLIENT, MessageKind.RESPONSE, None, 50)
     assert end == CallClosed(call, Outcome.SUCCESS, 2.0, 2.0, 7, None)
 
 
 def test_the_first_message_may_be_a_notification() -> None:
     calls = tracker()
-    calls.client_message(request(1), 1, 1.0)
-    calls.server_message(request(UNSET, "notifications/progress"), 1, 200, 2.0)
-    end = closed(calls.server_message(response(1), 1, 200, 3.0))
+    calls.client_message(request(1), bytes(1), 1.0)
+    calls.server_message(request(UNSET, "notifications/progress"), bytes(1), 200, 2.0)
+    end = closed(calls.server_message(response(1), bytes(1), 200, 3.0))
     assert end is not None
     assert (end.first_message_at, end.at) == (2.0, 3.0)
 
@@ -83,49 +83,49 @@ def test_the_first_message_may_be_a_notification() -> None:
 )
 def test_only_tools_and_prompts_have_a_name(method: str, name: str | None) -> None:
     message = request(1, method, Params(name="a"))
-    assert opened(tracker().client_message(message, 1, 1.0)).call.name == name
+    assert opened(tracker().client_message(message, bytes(1), 1.0)).call.name == name
 
 
 def test_what_an_open_call_holds_is_bounded() -> None:
     long = "x" * 10_000
-    call = opened(tracker().client_message(request(1, long), 1, 1.0)).call
+    call = opened(tracker().client_message(request(1, long), bytes(1), 1.0)).call
     assert call.method == long[:MAX_METHOD]
     message = request(1, params=Params(name=long))
-    assert opened(tracker().client_message(message, 1, 1.0)).call.name == long[:MAX_TEXT]
+    assert opened(tracker().client_message(message, bytes(1), 1.0)).call.name == long[:MAX_TEXT]
 
 
 def test_a_call_without_params_has_no_name() -> None:
-    assert opened(tracker().client_message(request(1), 1, 1.0)).call.name is None
+    assert opened(tracker().client_message(request(1), bytes(1), 1.0)).call.name is None
 
 
 @pytest.mark.parametrize("message_id", [0, "0", 0.0, None, True, False, "", "é", 10**30, -1])
 def test_a_response_must_carry_the_very_id(message_id: Id) -> None:
     others: list[Id] = [0, "0", 0.0, None, True, False, "", "é", 10**30, -1, UNSET, 1, "1"]
     calls = tracker()
-    calls.client_message(request(message_id), 1, 1.0)
+    calls.client_message(request(message_id), bytes(1), 1.0)
     for other in others:
         same = type(other) is type(message_id) and other == message_id
         numbers = {type(other), type(message_id)} == {int, float} and other == message_id
         if not (same or numbers):
-            assert closed(calls.server_message(response(other), 1, 200, 2.0)) is None
-    assert closed(calls.server_message(response(message_id), 1, 200, 2.0)) is not None
+            assert closed(calls.server_message(response(other), bytes(1), 200, 2.0)) is None
+    assert closed(calls.server_message(response(message_id), bytes(1), 200, 2.0)) is not None
 
 
 @pytest.mark.parametrize(("asked", "answered"), [(1.0, 1), (1, 1.0)])
 def test_javascript_may_answer_1_to_1_0(asked: Id, answered: Id) -> None:
     calls = tracker()
-    calls.client_message(request(asked), 1, 1.0)
-    assert closed(calls.server_message(response(answered), 1, 200, 2.0)) is not None
-    late = calls.server_message(response(answered), 1, 200, 2.0)[1:]
+    calls.client_message(request(asked), bytes(1), 1.0)
+    assert closed(calls.server_message(response(answered), bytes(1), 200, 2.0)) is not None
+    late = calls.server_message(response(answered), bytes(1), 200, 2.0)[1:]
     assert late == (LateResponse("tools/call"),)
 
 
 def test_the_exact_id_goes_before_the_equal_number() -> None:
     calls = tracker()
-    first = opened(calls.client_message(request(1.0), 1, 1.0)).call
-    second = opened(calls.client_message(request(1), 1, 1.0)).call
+    first = opened(calls.client_message(request(1.0), bytes(1), 1.0)).call
+    second = opened(calls.client_message(request(1), bytes(1), 1.0)).call
     for answered, call in ((1, second), (1.0, first)):
-        end = closed(calls.server_message(response(answered), 1, 200, 2.0))
+        end = closed(calls.server_message(response(answered), bytes(1), 200, 2.0))
         assert end is not None
         assert end.call is call
 
@@ -134,8 +134,8 @@ def test_calls_with_the_same_id_end_in_their_order() -> None:
     state = ServerState(Limits())
     slots = state.calls
     calls = tracker(state)
-    begun = [opened(calls.client_message(request(1), 1, float(i))).call for i in range(4)]
-    ended = [closed(calls.server_message(response(1), 1, 200, 9.0)) for _ in range(3)]
+    begun = [opened(calls.client_message(request(1), bytes(1), float(i))).call for i in range(4)]
+    ended = [closed(calls.server_message(response(1), bytes(1), 200, 9.0)) for _ in range(3)]
     assert [end.call for end in ended if end] == begun[:3]
     assert slots.used == 1
     [last] = calls.close(lambda _: Outcome.ABANDONED, 9.0)
@@ -145,9 +145,9 @@ def test_calls_with_the_same_id_end_in_their_order() -> None:
 
 def test_a_second_response_is_late() -> None:
     calls = tracker()
-    calls.client_message(request("a", "tools/list"), 1, 1.0)
-    calls.server_message(response("a"), 1, 200, 2.0)
-    events = calls.server_message(response("a"), 7, 200, 3.0)
+    calls.client_message(request("a", "tools/list"), bytes(1), 1.0)
+    calls.server_message(response("a"), bytes(1), 200, 2.0)
+    events = calls.server_message(response("a"), bytes(7), 200, 3.0)
     seen = MessageSeen(Direction.TO_CLIENT, MessageKind.RESPONSE, None, 7)
     assert events == (seen, LateResponse("tools/list"))
 
@@ -159,12 +159,12 @@ def test_a_fault_while_judging_leaves_the_call_open(monkeypatch: pytest.MonkeyPa
     state = ServerState(Limits())
     slots = state.calls
     calls = tracker(state)
-    calls.client_message(request(1, "tools/list"), 1, 1.0)
+    calls.client_message(request(1, "tools/list"), bytes(1), 1.0)
     for target, name in ((module, "judge"), (module, "CallClosed"), (Catalog, "add")):
         with monkeypatch.context() as patched:
             patched.setattr(target, name, fail)
             with pytest.raises(RuntimeError):
-                calls.server_message(response(1), 1, 200, 2.0)
+                calls.server_message(response(1), bytes(1), 200, 2.0)
     assert slots.used == 1
     assert len(calls.close(lambda _: Outcome.UNINSPECTED, 3.0)) == 1
     assert slots.used == 0
@@ -172,21 +172,21 @@ def test_a_fault_while_judging_leaves_the_call_open(monkeypatch: pytest.MonkeyPa
 
 def test_a_response_that_nobody_waits_for_is_only_seen() -> None:
     calls = tracker()
-    calls.client_message(request(1), 1, 1.0)
+    calls.client_message(request(1), bytes(1), 1.0)
     for message_id in (2, "1", None, UNSET, 2.0):
-        assert len(calls.server_message(response(message_id), 1, 200, 2.0)) == 1
+        assert len(calls.server_message(response(message_id), bytes(1), 200, 2.0)) == 1
 
 
 def test_the_servers_requests_are_another_id_space() -> None:
     calls = tracker()
-    call = opened(calls.client_message(request(1), 1, 1.0)).call
-    seen, asked = calls.server_message(request(1, "elicitation/create"), 5, 200, 2.0)
+    call = opened(calls.client_message(request(1), bytes(1), 1.0)).call
+    seen, asked = calls.server_message(request(1, "elicitation/create"), bytes(5), 200, 2.0)
     expected = MessageSeen(Direction.TO_CLIENT, MessageKind.REQUEST, "elicitation/create", 5)
     assert seen == expected
     assert asked == InputRequested("elicitation/create", Delivery.SERVER_REQUEST)
-    [seen] = calls.client_message(response(1), 6, 3.0)
+    [seen] = calls.client_message(response(1), bytes(6), 3.0)
     assert seen == MessageSeen(Direction.TO_SERVER, MessageKind.RESPONSE, None, 6)
-    end = closed(calls.server_message(response(1), 1, 200, 4.0))
+    end = closed(calls.server_message(response(1), bytes(1), 200, 4.0))
     assert end is not None
     assert end.call is call
 
@@ -201,9 +201,9 @@ def test_a_notification_shows_its_method_and_a_log_message_its_level(direction: 
     ):
         message = request(UNSET, method, params)
         if direction is Direction.TO_SERVER:
-            [seen] = tracker().client_message(message, 9, 1.0)
+            [seen] = tracker().client_message(message, bytes(9), 1.0)
         else:
-            [seen] = tracker().server_message(message, 9, 200, 1.0)
+            [seen] = tracker().server_message(message, bytes(9), 200, 1.0)
         assert seen == MessageSeen(direction, MessageKind.NOTIFICATION, method, 9, level)
 
 
@@ -211,15 +211,15 @@ def test_a_call_beyond_the_limit_is_counted_and_not_waited_for() -> None:
     state = ServerState(Limits(max_open_calls=1))
     slots = state.calls
     calls = tracker(state)
-    calls.client_message(request(1), 1, 1.0)
-    seen, stopped, begin, end = calls.client_message(request(2), 1, 2.0)
+    calls.client_message(request(1), bytes(1), 1.0)
+    seen, stopped, begin, end = calls.client_message(request(2), bytes(1), 2.0)
     assert isinstance(seen, MessageSeen)
     assert stopped == InspectionStopped("too_large")
     assert isinstance(begin, CallOpened)
     assert end == CallClosed(begin.call, Outcome.UNINSPECTED, 2.0)
-    assert len(calls.server_message(response(2), 1, 200, 3.0)) == 1
+    assert len(calls.server_message(response(2), bytes(1), 200, 3.0)) == 1
     assert slots.used == 1
-    assert closed(calls.server_message(response(1), 1, 200, 3.0)) is not None
+    assert closed(calls.server_message(response(1), bytes(1), 200, 3.0)) is not None
     assert slots.used == 0
 
 
@@ -227,7 +227,7 @@ def test_closing_ends_everything_once() -> None:
     state = ServerState(Limits())
     slots = state.calls
     calls = tracker(state)
-    begun = [opened(calls.client_message(request(i % 3), 1, 1.0)).call for i in range(6)]
+    begun = [opened(calls.client_message(request(i % 3), bytes(1), 1.0)).call for i in range(6)]
     assert slots.used == 6
     ends = calls.close(lambda _: Outcome.PROXY_SHUTDOWN, 5.0)
     assert {id(end.call) for end in ends if isinstance(end, CallClosed)} == set(map(id, begun))
@@ -238,11 +238,11 @@ def test_closing_ends_everything_once() -> None:
 
 def test_closing_may_look_at_the_era() -> None:
     calls = tracker()
-    calls.client_message(request(1, params=Params(meta=Meta("2026-07-28"))), 1, 1.0)
-    calls.client_message(request(2, params=Params(meta=Meta("2025-11-25"))), 1, 1.0)
-    calls.client_message(request(3, params=Params(meta=Meta())), 1, 1.0)
-    calls.client_message(request(4, params=Params()), 1, 1.0)
-    calls.client_message(request(5), 1, 1.0)
+    calls.client_message(request(1, params=Params(meta=Meta("2026-07-28"))), bytes(1), 1.0)
+    calls.client_message(request(2, params=Params(meta=Meta("2025-11-25"))), bytes(1), 1.0)
+    calls.client_message(request(3, params=Params(meta=Meta())), bytes(1), 1.0)
+    calls.client_message(request(4, params=Params()), bytes(1), 1.0)
+    calls.client_message(request(5), bytes(1), 1.0)
     eras = []
 
     def look(call: OpenCall) -> Outcome:
@@ -260,8 +260,8 @@ def test_a_task_is_created_for_who_asked() -> None:
         (Params(), Outcome.SUCCESS),
     ):
         calls = tracker()
-        calls.client_message(request(1, params=params), 1, 1.0)
-        events = calls.server_message(response(1, task), 1, 200, 2.0)
+        calls.client_message(request(1, params=params), bytes(1), 1.0)
+        events = calls.server_message(response(1, task), bytes(1), 200, 2.0)
         end = closed(events)
         assert end is not None
         assert end.outcome is outcome
@@ -276,8 +276,8 @@ def test_a_listing_shows_tools_page_by_page() -> None:
         ("n", b'{"tools":[{"name":"b"}]}', [ToolsSeen, ToolsListed]),
     ):
         calls = tracker(state)
-        calls.client_message(request(1, "tools/list", Params(cursor=cursor)), 1, 1.0)
-        events = calls.server_message(response(1, page), 1, 200, 2.0)
+        calls.client_message(request(1, "tools/list", Params(cursor=cursor)), bytes(1), 1.0)
+        events = calls.server_message(response(1, page), bytes(1), 200, 2.0)
         assert [type(event) for event in events] == [MessageSeen, CallClosed, *kinds]
 
 
@@ -292,6 +292,6 @@ def test_a_listing_shows_tools_page_by_page() -> None:
 )
 def test_only_a_good_listing_shows_tools(method: str, status: int, result: bytes) -> None:
     calls = tracker()
-    calls.client_message(request(1, method), 1, 1.0)
-    events = calls.server_message(response(1, result), 1, status, 2.0)
+    calls.client_message(request(1, method), bytes(1), 1.0)
+    events = calls.server_message(response(1, result), bytes(1), status, 2.0)
     assert [type(event) for event in events] == [MessageSeen, CallClosed]

@@ -6,6 +6,8 @@ from hypothesis import strategies as st
 from msgspec import Raw
 
 from mcp_proxy_exporter.protocol import Outcome, verdict
+from mcp_proxy_exporter.protocol.content import ONE_TEXT
+from mcp_proxy_exporter.protocol.events import Content
 from mcp_proxy_exporter.protocol.jsonrpc import Error, Message
 from mcp_proxy_exporter.protocol.verdict import judge
 
@@ -48,7 +50,7 @@ def error(code: float | None, message: str | None = None) -> Message:
     ],
 )
 def test_a_result_decides(text: str, outcome: Outcome) -> None:
-    assert judge(result(text), 200, asked_for_task=False) == (outcome, len(text), None)
+    assert judge(result(text), 200, asked_for_task=False)[:3] == (outcome, len(text), None)
 
 
 @pytest.mark.parametrize(
@@ -67,6 +69,11 @@ def test_a_result_decides(text: str, outcome: Outcome) -> None:
 )
 def test_a_task_is_one_for_those_who_asked(text: str, outcome: Outcome, *, asked: bool) -> None:
     assert judge(result(text), 200, asked_for_task=asked)[0] is outcome
+
+
+def test_an_answer_about_a_task_creates_none() -> None:
+    response = result('{"resultType": "task", "taskId": "t"}')
+    assert judge(response, 200, asked_for_task=False, about_task=True)[0] is Outcome.SUCCESS
 
 
 @pytest.mark.parametrize(
@@ -89,7 +96,7 @@ def test_a_task_is_one_for_those_who_asked(text: str, outcome: Outcome, *, asked
 def test_an_error_decides_on_any_status(
     response: Message, outcome: Outcome, code: int | None, status: int
 ) -> None:
-    assert judge(response, status, asked_for_task=False) == (outcome, None, code)
+    assert judge(response, status, asked_for_task=False) == (outcome, None, code, None)
 
 
 def test_a_null_result_beside_an_error_is_no_result() -> None:
@@ -100,12 +107,12 @@ def test_a_null_result_beside_an_error_is_no_result() -> None:
 def test_a_result_beside_an_error_is_invalid() -> None:
     for text in (b"{}", b"true", b'{"isError":true}'):
         response = Message("2.0", 1, result=Raw(text), error=Error(-32601))
-        expected = (Outcome.INVALID_RESPONSE, len(text), None)
+        expected = (Outcome.INVALID_RESPONSE, len(text), None, None)
         assert judge(response, 200, asked_for_task=False) == expected
 
 
 def test_neither_result_nor_error_is_invalid() -> None:
-    expected = (Outcome.INVALID_RESPONSE, None, None)
+    expected = (Outcome.INVALID_RESPONSE, None, None, None)
     assert judge(Message("2.0", 1), 200, asked_for_task=False) == expected
 
 
@@ -132,7 +139,43 @@ def test_a_result_too_deep_for_a_second_look_is_not_judged(
     assert judge(result("{}"), 200, asked_for_task=False)[0] is Outcome.UNINSPECTED
 
 
+@pytest.mark.parametrize(
+    ("text", "content"),
+    [
+        ("{}", None),
+        ('{"structuredContent": {}}', None),
+        ('{"content": null}', None),
+        ('{"content": "text"}', None),
+        ('{"content": [5]}', None),
+        ('{"content": []}', Content(())),
+        ('{"content": [{"type": "image", "data": "…"}]}', Content(("image",))),
+        ('{"content": [{"type": "text", "text": 5}], "isError": true}', Content(("text",))),
+        ('{"content": [{"type": 5}]}', None),
+        ('{"content": [{"type": "text"}], "isError": "no"}', Content(("text",))),
+        (
+            '{"content": [{"type": "text", "text": "[1]"}], "structuredContent": [1], "task": 5}',
+            Content(("text",), structured=True, duplicated=3),
+        ),
+        ('{"content": [], "structuredContent": null}', Content((), structured=True)),
+    ],
+)
+def test_what_a_result_holds_is_told(text: str, content: Content | None) -> None:
+    assert judge(result(text), 200, asked_for_task=False)[3] == content
+
+
+def test_most_results_hold_the_same() -> None:
+    response = result('{"content": [{"type": "text", "text": "Meow."}]}')
+    assert judge(response, 200, asked_for_task=False)[3] is ONE_TEXT
+
+
+def test_an_answer_that_is_no_result_holds_nothing() -> None:
+    text = '{"content": [{"type": "text"}]}'
+    assert judge(result(text), 500, asked_for_task=False)[3] is None
+    beside = Message("2.0", 1, result=Raw(text.encode()), error=Error(-32601))
+    assert judge(beside, 200, asked_for_task=False)[3] is None
+
+
 @given(st.binary(max_size=60), st.integers(100, 599), st.booleans())
 def test_any_result_can_be_judged(text: bytes, status: int, asked: bool) -> None:  # noqa: FBT001
-    outcome, _, _ = judge(Message("2.0", 1, result=Raw(text)), status, asked_for_task=asked)
+    outcome, _, _, _ = judge(Message("2.0", 1, result=Raw(text)), status, asked_for_task=asked)
     assert isinstance(outcome, Outcome)
