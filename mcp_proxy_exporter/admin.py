@@ -4,10 +4,9 @@ Knows HTTP and what an operator asks for; does not know what is measured or when
 ready, which it is told by functions. Nothing here is served on the listeners of the traffic.
 """
 
-import asyncio
-import gzip
 import html
 import logging
+import re
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
@@ -17,10 +16,10 @@ from aiohttp.http_exceptions import HttpProcessingError
 from mcp_proxy_exporter import __version__
 from mcp_proxy_exporter.config import TcpAddress
 
-COMPRESS_FROM = 1024  # bytes: below this, one network packet carries it anyway
-COMPRESS_LEVEL = 1  # metrics are repetitive: level 9 gains little and costs four times the CPU
 KEEPALIVE_SECONDS = 75.0  # a scraper comes back every 15 or 60 s
 SHUTDOWN_SECONDS = 1.0  # for a scrape that is under way
+
+_WEIGHT = re.compile(r"0(\.[0-9]{0,3})?|1(\.0{0,3})?")  # RFC 9110 section 12.4.2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +28,8 @@ class Page:
 
     body: bytes
     content_type: str
+    content_encoding: str = ""
+    """Of the body: empty where it is not compressed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,11 +48,15 @@ class AdminServer:
         self,
         address: TcpAddress,
         *,
-        render: Callable[[str], Awaitable[Page]],
+        render: Callable[[str, bool], Awaitable[Page]],
         ready: Callable[[], bool],
         servers: Callable[[], Sequence[Line]],
     ) -> None:
-        """``render`` gets a request's Accept header and writes the metrics in a fitting format."""
+        """Take the functions that know what is asked for.
+
+        ``render`` gets a request's Accept header and whether its sender takes gzip, and writes the
+        metrics in a fitting format.
+        """
         self._address = address
         self._render = render
         self._ready = ready
@@ -90,14 +95,13 @@ class AdminServer:
 
     async def _answer_metrics(self, http_request: web.Request) -> web.Response:
         # Repeated fields mean one list (RFC 9110 section 5.3).
-        page = await self._render(", ".join(http_request.headers.getall(hdrs.ACCEPT, ())))
-        body = page.body
+        accept = ", ".join(http_request.headers.getall(hdrs.ACCEPT, ()))
+        codings = ", ".join(http_request.headers.getall(hdrs.ACCEPT_ENCODING, ()))
+        page = await self._render(accept, accepts_gzip(codings))
         fields = {hdrs.CONTENT_TYPE: page.content_type, hdrs.VARY: "Accept, Accept-Encoding"}
-        if len(body) >= COMPRESS_FROM and _accepts_gzip(http_request):
-            # In a thread, so that traffic goes on: zlib works without the interpreter's lock.
-            body = await asyncio.to_thread(gzip.compress, body, COMPRESS_LEVEL)
-            fields[hdrs.CONTENT_ENCODING] = "gzip"
-        return web.Response(body=body, headers=fields)
+        if page.content_encoding:
+            fields[hdrs.CONTENT_ENCODING] = page.content_encoding
+        return web.Response(body=page.body, headers=fields)
 
     async def _answer_live(self, _http_request: web.Request) -> web.Response:
         return web.Response(text="alive\n")
@@ -141,14 +145,25 @@ _INDEX = """\
 """
 
 
-def _accepts_gzip(http_request: web.Request) -> bool:
-    """Say whether gzip is asked for (RFC 9110 section 12.5.3); ``q=0`` means it is not."""
-    codings = ",".join(http_request.headers.getall(hdrs.ACCEPT_ENCODING, ()))
-    for coding in codings.split(","):
-        name, _, weight = coding.partition(";")
-        if name.strip().lower() == "gzip":
-            return weight.replace(" ", "").rstrip("0") not in {"q=", "q=0."}
-    return False
+def accepts_gzip(accept_encoding: str) -> bool:
+    """Say whether gzip is asked for, and no less than no compression (RFC 9110 section 12.5.3)."""
+    weights: dict[str, float] = {}
+    for coding in accept_encoding.lower().split(","):
+        name, *parameters = (part.strip() for part in coding.split(";"))
+        # x-gzip is the same (section 8.4.1.3).
+        weights[name.removeprefix("x-")] = _weigh(parameters)
+    weight = weights.get("gzip", weights.get("*", 0.0))
+    # No compression is acceptable where it is not named, and then least wanted of all.
+    return weight > 0 and weight >= weights.get("identity", 0.0)
+
+
+def _weigh(parameters: Sequence[str]) -> float:
+    for parameter in parameters:
+        name, _, value = parameter.partition("=")
+        if name.strip() == "q":
+            # Of another form nobody knows what is wanted.
+            return float(value) if _WEIGHT.fullmatch(value) else 0.0
+    return 1.0
 
 
 async def _set_common_fields(_http_request: web.Request, response: web.StreamResponse) -> None:

@@ -17,8 +17,10 @@ from typing import Any
 
 from mcp_proxy_exporter.admin import AdminServer, Line, Page
 from mcp_proxy_exporter.config import ServerSettings, Settings
+from mcp_proxy_exporter.observe import scrape
 from mcp_proxy_exporter.observe.exposition import choose
 from mcp_proxy_exporter.observe.metrics import Metrics, MetricsOptions
+from mcp_proxy_exporter.observe.rehearsal import WrongRecord, read_record, rehearse
 from mcp_proxy_exporter.protocol.inspector import Inspector
 from mcp_proxy_exporter.protocol.limits import Limits
 from mcp_proxy_exporter.proxy.server import ProxyServer
@@ -60,14 +62,7 @@ class Service:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self.metrics = Metrics(
-            MetricsOptions(
-                max_tools=settings.metrics.max_tools,
-                max_clients=settings.metrics.max_clients,
-                duration_buckets=settings.metrics.duration_buckets,
-                monotonic_clock=_CLOCK,
-            )
-        )
+        self.metrics = _build_metrics(settings)
         self._connections: dict[str, Connections] = {}
         self._taps: list[TapFactory] = []
         self._proxies = {server.name: self._build(server) for server in settings.servers}
@@ -151,7 +146,7 @@ class Service:
             task_seconds=inspection.task_seconds,
         )
         taps = TapFactory(
-            Inspector(limits) if inspection.enabled else None,
+            Inspector(limits, figures.wants) if inspection.enabled else None,
             figures.handle,
             self.metrics.inspection_failed,
             _CLOCK,
@@ -167,15 +162,18 @@ class Service:
             clock=_CLOCK,
         )
 
-    async def _render(self, accept: str) -> Page:
+    async def _render(self, accept: str, compress: bool) -> Page:  # noqa: FBT001  # a callback
         for taps in self._taps:
             taps.drain()
         # Counted here, because the proxies change their connections while a thread would look.
         self._connections = {name: proxy.connections() for name, proxy in self._proxies.items()}
         exposition = choose(accept)
         # In a thread: a large scrape takes longer than a call may wait.
-        body = await asyncio.to_thread(exposition.render, self.metrics)
-        return Page(body=body, content_type=exposition.content_type)
+        written = await asyncio.to_thread(scrape.write, exposition, self.metrics, compress=compress)
+        encoding = "gzip" if written.compressed else ""
+        return Page(
+            body=written.body, content_type=exposition.content_type, content_encoding=encoding
+        )
 
     def _describe(self) -> list[Line]:
         return [
@@ -222,12 +220,41 @@ def run(main: Coroutine[Any, Any, int], *, log_level: str) -> int:
     return code
 
 
+def rehearse_call(settings: Settings, recorded: bytes) -> str:
+    """Show what the settings' own metrics and soft errors make of a recorded call.
+
+    Raises WrongRecord.
+    """
+    record = read_record(recorded)
+    names = [server.name for server in settings.servers]
+    if record.server is not None and record.server not in names:
+        raise WrongRecord(f"server: is none of the configured: {', '.join(names)}")
+    custom = tuple(metric.name for metric in settings.metrics.custom)
+    return rehearse(_build_metrics(settings), record.server or names[0], record, custom)
+
+
 def tune_allocator() -> bool:
     """Make glibc keep memory that is needed again at once; False where there is no glibc."""
     libc = ctypes.CDLL(None)
     if not hasattr(libc, "gnu_get_libc_version"):
         return False
     return all(libc.mallopt(option, value) for option, value in _MALLOC_OPTIONS)
+
+
+def _build_metrics(settings: Settings) -> Metrics:
+    return Metrics(
+        MetricsOptions(
+            max_tools=settings.metrics.max_tools,
+            max_listed_tools=settings.metrics.max_listed_tools,
+            max_clients=settings.metrics.max_clients,
+            max_prompts=settings.metrics.max_prompts,
+            bytes_per_token=settings.metrics.bytes_per_token,
+            switches=settings.metrics,
+            custom=settings.metrics.custom,
+            soft_errors=settings.outcomes.soft_errors,
+            monotonic_clock=_CLOCK,
+        )
+    )
 
 
 def _call_soon(step: Callable[[], None]) -> None:

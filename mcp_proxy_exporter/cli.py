@@ -71,6 +71,9 @@ def _build_parser() -> argparse.ArgumentParser:
     check = commands.add_parser("check", help="check a configuration file and exit")
     check.set_defaults(command=_check)
     check.add_argument("--config", metavar="FILE", type=Path, required=True)
+    check.add_argument(
+        "--call", metavar="FILE", type=Path, help="show what custom metrics make of a recorded call"
+    )
 
     demo = commands.add_parser("demo", help="watch an example server with calls and metrics")
     demo.set_defaults(command=_demo)
@@ -103,8 +106,26 @@ def _check(arguments: argparse.Namespace) -> int:
     settings = _load(arguments.config, {})
     if settings is None:
         return EXIT_USAGE
+    if arguments.call is not None:
+        return _check_call(settings, arguments.call)
     count = len(settings.servers)
     print(f"{arguments.config}: ok, {count} server{'' if count == 1 else 's'}")  # noqa: T201
+    return EXIT_OK
+
+
+def _check_call(settings: "Settings", file: Path) -> int:
+    from mcp_proxy_exporter.app import rehearse_call  # noqa: PLC0415  # slow to load
+    from mcp_proxy_exporter.observe.rehearsal import WrongRecord  # noqa: PLC0415  # slow to load
+
+    try:
+        shown = rehearse_call(settings, file.read_bytes())
+    except OSError as error:
+        print(f"{file}: {(error.strerror or 'cannot be read').lower()}", file=sys.stderr)  # noqa: T201
+        return EXIT_USAGE
+    except WrongRecord as error:
+        print(f"{file}: {error}", file=sys.stderr)  # noqa: T201
+        return EXIT_USAGE
+    print(shown, end="")  # noqa: T201
     return EXIT_OK
 
 
@@ -155,17 +176,23 @@ async def _start_demo_proxy(upstream: str) -> "RunningProxy":
 
 
 def _build_demo_settings(upstream: str) -> "Settings":
+    import tomllib  # noqa: PLC0415  # of use here only
+    from importlib.resources import files  # noqa: PLC0415  # the same
+
     from mcp_proxy_exporter.config import (  # noqa: PLC0415  # slow to load
         AdminSettings,
+        MetricsSettings,
         ServerSettings,
         Settings,
         TimeoutSettings,
     )
 
+    written = tomllib.loads((files("mcp_proxy_exporter.demo") / "cats.toml").read_text())
     listen = _default_or_any(ServerSettings.model_fields["listen"].default)
     return Settings(
         servers=(ServerSettings(name="cats", listen=listen, upstream=upstream),),
         admin=AdminSettings(listen=_default_or_any(AdminSettings().listen)),
+        metrics=MetricsSettings.model_validate(written["metrics"]),
         # The clients are gone before the proxy stops: there is nothing to wait for.
         timeouts=TimeoutSettings(drain=1),
     )
@@ -186,9 +213,10 @@ def _default_or_any(listen: str) -> str:
 def _load(file: Path | None, flags: dict[str, str]) -> "Settings | None":
     """Load the settings; None where they are wrong, once everything that is wrong is printed."""
     from mcp_proxy_exporter.config import ConfigError, load  # noqa: PLC0415  # slow to load
+    from mcp_proxy_exporter.observe.metrics import review  # noqa: PLC0415  # slow to load
 
     try:
-        return load(file, flags)
+        return load(file, flags, review=review)
     except ConfigError as error:
         print(error, file=sys.stderr)  # noqa: T201
         return None

@@ -167,18 +167,46 @@ async def test_settings_reach_the_parts_that_obey_them(
     settings = build_settings(
         build_server(upstream.url),
         inspection=InspectionSettings(max_message_bytes=10, max_buffered_bytes=10),
-        metrics=MetricsSettings(max_tools=7, max_clients=5, duration_buckets=(2.5,)),
+        metrics=MetricsSettings(
+            max_tools=7,
+            max_listed_tools=90,
+            max_clients=5,
+            max_prompts=3,
+            bytes_per_token=3.5,
+            duration_buckets=(2.5,),
+            buckets={"mcp_proxy_overhead_seconds": (0.5,)},
+            disable=("mcp_http_requests_*",),
+            semconv=True,
+            labels={"env": "prod"},
+        ),
     )
     async with running(settings) as service:
         await call(http, service.addresses("cats")[0])
         metrics = await scrape(http, service)
+        assert service.metrics._options.bytes_per_token == 3.5
     assert metrics.total("mcp_proxy_uninspected_messages_total", reason="too_large") > 0
-    assert metrics.value("mcp_proxy_label_values_limit", label="tool") == 1007
-    assert metrics.value("mcp_proxy_label_values_limit", label="client") == 5
-    buckets = {
-        labels["le"] for labels, _ in metrics.rows("mcp_http_request_duration_seconds_bucket")
-    }
-    assert buckets == {"2.5", "+Inf"}
+    for label, limit in (("tool", 97), ("client", 5), ("prompt", 3)):
+        assert metrics.value("mcp_proxy_label_values_limit", label=label, env="prod") == limit
+    for family, bound in (("http_request_duration", "2.5"), ("proxy_overhead", "0.5")):
+        rows = metrics.rows(f"mcp_{family}_seconds_bucket")
+        assert {labels["le"] for labels, _ in rows} == {bound, "+Inf"}
+    assert "mcp_http_requests_total" not in metrics.names
+    assert metrics.total("mcp_server_operation_duration_seconds_count") == 0
+
+
+async def test_scraper_gets_the_format_and_the_compression_that_it_asks_for(
+    http: aiohttp.ClientSession, upstream: ScriptedUpstream
+) -> None:
+    fields = {"Accept": "application/openmetrics-text", "Accept-Encoding": "gzip"}
+    async with running(build_settings(build_server(upstream.url))) as service:
+        async with http.get(f"{service.admin_url}/metrics", headers=fields) as answer:
+            text = await answer.text()
+            assert answer.headers["Content-Encoding"] == "gzip"
+            assert answer.headers["Content-Type"].startswith("application/openmetrics-text")
+        fields["Accept-Encoding"] = "identity"
+        async with http.get(f"{service.admin_url}/metrics", headers=fields) as answer:
+            assert "Content-Encoding" not in answer.headers
+    assert text.endswith("# EOF\n")
 
 
 async def test_call_that_nobody_resumes_is_abandoned_without_further_traffic(

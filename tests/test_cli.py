@@ -2,11 +2,13 @@
 
 import contextlib
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
 import time
+import tomllib
 from collections.abc import Iterator, Sequence
 from http.client import HTTPConnection
 from pathlib import Path
@@ -21,6 +23,7 @@ from tests.support.scrape import fetch
 
 START_SECONDS = 20.0
 STOP_SECONDS = 10.0
+CATS = Path(cli.__file__).parent / "demo" / "cats.toml"
 CANARY = "canary-6f1c"
 
 WRONG = """
@@ -154,6 +157,17 @@ def test_check_of_a_good_file_says_so(
     file.write_text("".join(server.format(number + 1) for number in range(count)))
     assert cli.main(["check", "--config", str(file)]) == 0
     assert capsys.readouterr().out == f"{file}: ok, {words}\n"
+
+
+def test_check_knows_the_metric_families(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "proxy.toml"
+    text = '[[servers]]\nupstream = "http://h"\n[metrics]\ndisable = ["mcp_tool_call"]'
+    file.write_text(text)
+    assert cli.main(["check", "--config", str(file)]) == 2
+    message = "metrics.disable[0]: matches no metric family; did you mean `mcp_tool_calls_total`?"
+    assert capsys.readouterr().err == f"{file}:4: {message}\n"
 
 
 @pytest.mark.parametrize("command", ["check", "run"])
@@ -304,6 +318,9 @@ def test_demo_shows_the_cats_and_ends(capsys: pytest.CaptureFixture[str]) -> Non
     assert "/metrics" in text
     for tool in ("sharpen_claw", "scratch_sofa"):
         assert tool in text
+    for metric in tomllib.loads(CATS.read_text())["metrics"]["custom"]:
+        # More than none: the cats begin to scratch at once.
+        assert re.search(rf"\n{metric['name']} +[1-9]", text), metric["name"]
 
 
 def test_demo_takes_the_default_address_or_any_other(silent: socket.socket) -> None:

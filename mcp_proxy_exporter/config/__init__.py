@@ -6,6 +6,11 @@ parsed. Read `models` for what can be set, `layers` for where it comes from.
 """
 
 from mcp_proxy_exporter.config.address import Address, TcpAddress, UnixAddress, Upstream
+from mcp_proxy_exporter.config.custom import (
+    CustomMetricSettings,
+    OutcomesSettings,
+    SoftErrorSettings,
+)
 from mcp_proxy_exporter.config.errors import ConfigError, Problem
 from mcp_proxy_exporter.config.load import load
 from mcp_proxy_exporter.config.models import (
@@ -23,14 +28,17 @@ __all__ = [
     "Address",
     "AdminSettings",
     "ConfigError",
+    "CustomMetricSettings",
     "HeaderSettings",
     "InspectionSettings",
     "LimitSettings",
     "LogSettings",
     "MetricsSettings",
+    "OutcomesSettings",
     "Problem",
     "ServerSettings",
     "Settings",
+    "SoftErrorSettings",
     "TcpAddress",
     "TimeoutSettings",
     "TlsSettings",

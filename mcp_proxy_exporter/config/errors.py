@@ -19,6 +19,9 @@ from mcp_proxy_exporter.config.section import KeyPath
 _HEADER_EXAMPLE = ', like { env = "TOKEN", prefix = "Bearer " }'
 _MAX_SHOWN = 64
 _MAY_BE_SECRET = frozenset({"headers", "upstream"})
+_ARRAYS_OF_TABLES: frozenset[KeyPath] = frozenset(
+    {("servers",), ("metrics", "custom"), ("outcomes", "soft_errors")}
+)
 _NO_TABLE = frozenset({"model_type", "model_attributes_type", "dict_type", "mapping_type"})
 
 
@@ -126,8 +129,8 @@ def _word(details: ErrorDetails, path: KeyPath) -> str:
             message = "must be a table" + (_HEADER_EXAMPLE if "headers" in path else "")
         case "value_error":
             message = f"{details['ctx']['error']}{_got(details['input'], path)}"
-        case _ if path == ("servers",):
-            message = "must be tables headed [[servers]]"
+        case _ if path in _ARRAYS_OF_TABLES:
+            message = f"must be tables headed [[{spell(path)}]]"
         case "tuple_type":
             message = "must be an array"
         case _:

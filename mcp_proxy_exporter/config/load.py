@@ -3,9 +3,9 @@
 Knows the order of the steps; each step's rules are in the module that it calls.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from pydantic import ValidationError
 
@@ -24,16 +24,24 @@ from mcp_proxy_exporter.config.layers import (
     read_flags,
     settle_only_server,
 )
-from mcp_proxy_exporter.config.models import AdminSettings, Settings, conflicts
+from mcp_proxy_exporter.config.models import AdminSettings, MetricsSettings, Settings, conflicts
 from mcp_proxy_exporter.config.section import KeyPath, Section
 from mcp_proxy_exporter.config.servers import ServerSettings
 
+Review: TypeAlias = Callable[[MetricsSettings], Iterable[tuple[KeyPath, str]]]
+"""Finds what is wrong in settings that are well-formed: the path below ``[metrics]``, a message."""
 
-def load(file: Path | None = None, flags: Mapping[str, str] | None = None) -> Settings:
+
+def load(
+    file: Path | None = None,
+    flags: Mapping[str, str] | None = None,
+    *,
+    review: Review = lambda _settings: (),
+) -> Settings:
     """Read the settings: TOML file, then ``MCP_PROXY_EXPORTER__`` variables, then flags.
 
-    Later ones win. `flags` maps the names in `layers.FLAGS` to their texts. Raises ConfigError,
-    with all that is wrong.
+    Later ones win. `flags` maps the names in `layers.FLAGS` to their texts; `review` knows the
+    metric families. Raises ConfigError, with all that is wrong.
     """
     written = read_file(file) if file else Layer()
     rest = overlay(read_environment(), read_flags(flags or {}))
@@ -43,6 +51,8 @@ def load(file: Path | None = None, flags: Mapping[str, str] | None = None) -> Se
     layer = settle_only_server(overlay(written, rest))
     problems = set(layer.problems)
     nowhere = Place(0, 0, str(file)) if file else Place(2, 0, "configuration")
+    for path, message in _review(layer.values.get("metrics", {}), review):
+        problems.add(Problem(*find_place(path, layer.places, nowhere), message))
     try:
         settings = Settings(**layer.values)
     except ValidationError as error:
@@ -52,6 +62,14 @@ def load(file: Path | None = None, flags: Mapping[str, str] | None = None) -> Se
         if not problems:
             return settings
     raise ConfigError(problems)
+
+
+def _review(table: object, review: Review) -> Iterator[tuple[KeyPath, str]]:
+    try:
+        settings = MetricsSettings.model_validate(table)
+    except ValidationError:
+        return
+    yield from ((("metrics", *path), message) for path, message in review(settings))
 
 
 def _conflicts(values: dict[Any, Any]) -> Iterator[tuple[KeyPath, str]]:

@@ -4,14 +4,22 @@ Knows what each setting means and which go together; does not know files, variab
 (`layers`), where a value was written or how a message is shown (`errors`).
 """
 
+from collections.abc import Mapping
 from functools import cached_property
 from itertools import pairwise
 from typing import Annotated, Literal, Self
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from mcp_proxy_exporter.config.address import Address, TcpAddress, parse_listen, parse_tcp
+from mcp_proxy_exporter.config.custom import (
+    CustomMetricSettings,
+    LabelName,
+    OutcomesSettings,
+    find_conflicts,
+    find_idle_patterns,
+)
 from mcp_proxy_exporter.config.section import Integer, KeyPath, Number, Section, faults
 from mcp_proxy_exporter.config.servers import ServerSettings
 
@@ -22,6 +30,23 @@ NO_SERVER = (
     "or a file with [[servers]]"
 )
 
+
+def _check_bounds(value: tuple[float, ...]) -> tuple[float, ...]:
+    if not value or value[0] <= 0 or any(low >= high for low, high in pairwise(value)):
+        raise ValueError("must be positive numbers, each larger than the one before")
+    return value
+
+
+def _check_label_value(value: str) -> str:
+    # To Prometheus an empty label is none.
+    if not value or not value.isprintable():
+        raise ValueError("must be one line of text, and not empty")
+    return value
+
+
+Bounds = Annotated[tuple[Number, ...], AfterValidator(_check_bounds)]
+"""Upper bounds of a histogram; ``+Inf`` is added."""
+LabelValue = Annotated[str, AfterValidator(_check_label_value)]
 PositiveSeconds = Annotated[Number, Field(gt=0)]
 """Seconds, without a way to switch the limit off."""
 Seconds = Annotated[Number, Field(ge=0)]
@@ -120,21 +145,43 @@ class MetricsSettings(Section):
     max_tools: Annotated[Integer, Field(gt=0)] = 200
     """Tool names per server that become labels because a call succeeded before any ``tools/list``
     was seen; further ones are ``_other``. Listed tools do not count."""
+    max_listed_tools: Annotated[Integer, Field(gt=0)] = 1000
+    """Tool names per server that become labels because ``tools/list`` showed them, in all the time
+    of the process. Generous, because these are real; a hostile server would list without end."""
     max_clients: Annotated[Integer, Field(gt=0)] = 50
     """Client names per server that become labels: the first ones; further ones are ``_other``.
     Clients are programs, of which few are about, and nobody vouches for a name."""
-    duration_buckets: tuple[Number, ...] = (
+    max_prompts: Annotated[Integer, Field(gt=0)] = 50
+    """Prompt names per server that become labels, with `semconv`: those of the first requests that
+    succeed. People choose prompts from a menu, which is short."""
+    bytes_per_token: Annotated[Number, Field(gt=0)] = 4.0
+    """How many bytes of a tool's definition are taken for one token of a model's context. English
+    text and JSON have 3 to 5 in the tokenizers of today's models."""
+    disable: tuple[str, ...] = ()
+    """Globs of metric families that are neither counted nor shown."""
+    enable: tuple[str, ...] = ()
+    """Globs of metric families that are, whatever `disable` says."""
+    semconv: bool = False
+    """Show the durations of operations under OpenTelemetry's names, too. Off: they say again what
+    other families say."""
+    labels: Mapping[LabelName, LabelValue] = Field(default_factory=dict)
+    """Labels of every series, for scrapers that cannot be told to add them."""
+    duration_buckets: Bounds = (
         0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0,
     )  # fmt: skip
     """Upper bounds, in seconds, of the histograms of durations; ``+Inf`` is added. From a cache's
     answer to the patience of the longest agents."""
+    buckets: Mapping[str, Bounds] = Field(default_factory=dict)
+    """Upper bounds of single histograms, in their own unit, by the name of the family."""
+    custom: tuple[CustomMetricSettings, ...] = ()
+    """Metrics made of what calls say."""
 
-    @field_validator("duration_buckets")
-    @classmethod
-    def _check_buckets(cls, value: tuple[float, ...]) -> tuple[float, ...]:
-        if not value or value[0] <= 0 or any(low >= high for low, high in pairwise(value)):
-            raise ValueError("must be positive numbers, each larger than the one before")
-        return value
+    @model_validator(mode="after")
+    def _check_custom(self) -> Self:
+        found = find_conflicts(self.custom, self.labels)
+        if found:
+            raise faults(found)
+        return self
 
 
 def _lower(value: object) -> object:
@@ -163,6 +210,7 @@ class Settings(BaseSettings):
     limits: LimitSettings = LimitSettings()
     inspection: InspectionSettings = InspectionSettings()
     metrics: MetricsSettings = MetricsSettings()
+    outcomes: OutcomesSettings = OutcomesSettings()
     log: LogSettings = LogSettings()
 
     @classmethod
@@ -190,6 +238,12 @@ class Settings(BaseSettings):
         found = conflicts(
             [(server.name, server.listen) for server in self.servers], self.admin.listen
         )
+        names = [server.name for server in self.servers]
+        for table, rules in (
+            (("metrics", "custom"), self.metrics.custom),
+            (("outcomes", "soft_errors"), self.outcomes.soft_errors),
+        ):
+            found += [((*table, *at), text) for at, text in find_idle_patterns(rules, names)]
         if found:
             raise faults(found)
         return self

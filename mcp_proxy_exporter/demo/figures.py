@@ -1,4 +1,4 @@
-"""What the proxy's ``/metrics`` says about each tool, as numbers for a table.
+"""What the proxy's ``/metrics`` says about each tool and of the cats, as numbers for a table.
 
 Knows the metric names and how Prometheus computes with them; does not know how the text was
 fetched or how a table looks.
@@ -35,9 +35,9 @@ ERRORS: Final = frozenset(
 """The outcomes that the table counts as errors. Not what the client itself gave up (``cancelled``,
 ``client_disconnected``), nor what is no end of the work (``input_required``, ``task_created``)."""
 
-_PREFIX: Final = "mcp_tool_call"
-"""All three families begin so: the other lines need not be parsed, which keeps the event loop that
-table and proxy share in the demo free."""
+_PREFIXES: Final = ("mcp_tool_call", "cat_")
+"""All three families begin with the one, those of ``cats.toml`` with the other: other lines need
+not be parsed, which keeps the event loop that table and proxy share in the demo free."""
 
 Buckets: TypeAlias = Sequence[tuple[float, float]]
 """Cumulative buckets, (upper bound, count), the bounds ascending and the last one +Inf."""
@@ -53,12 +53,28 @@ class Counts:
     buckets: dict[float, float] = field(default_factory=lambda: defaultdict(float))
 
 
+@dataclass(slots=True, kw_only=True)
+class Reading:
+    """What one scrape says of one custom metric, since the proxy started."""
+
+    value: float = 0
+    """Of a histogram: how many it observed."""
+    buckets: dict[float, float] = field(default_factory=lambda: defaultdict(float))
+    """Of a histogram; no other has any."""
+
+    def estimate(self, q: float) -> float | None:
+        """Estimate a quantile, as `estimate_quantile`."""
+        return estimate_quantile(q, sorted(self.buckets.items()))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
     """One scrape: the counts of each tool, over all servers and outcomes, at a time (seconds)."""
 
     at: float
     tools: Mapping[str, Counts]
+    custom: Mapping[str, Reading] = field(default_factory=dict)
+    """By the metric's name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +99,8 @@ class Comparison:
     rows: Sequence[Row]
     seconds: float
     """Between the two."""
+    custom: Mapping[str, Reading] = field(default_factory=dict)
+    """By the metric's name, of the first of the two."""
 
 
 EMPTY: Final = Comparison(rows=(), seconds=0)
@@ -94,7 +112,11 @@ def read_snapshot(text: str, at: float) -> Snapshot:
     Raises: `ValueError` when it is none.
     """
     tools: defaultdict[str, Counts] = defaultdict(Counts)
+    custom: defaultdict[str, Reading] = defaultdict(Reading)
     for sample in _read_samples(text):
+        if not sample.name.startswith(_PREFIXES[0]):
+            _read_custom(sample, custom)
+            continue
         counts = tools[sample.labels["tool"]]
         if sample.name == CALLS:
             counts.calls += sample.value
@@ -104,11 +126,21 @@ def read_snapshot(text: str, at: float) -> Snapshot:
             counts.in_flight += sample.value
         elif sample.name == DURATION_BUCKET:
             counts.buckets[float(sample.labels["le"])] += sample.value
-    return Snapshot(at=at, tools=tools)
+    return Snapshot(at=at, tools=tools, custom=custom)
+
+
+def _read_custom(sample: Sample, custom: defaultdict[str, Reading]) -> None:
+    family, _, kind = sample.name.rpartition("_")
+    if kind == "bucket":
+        custom[family].buckets[float(sample.labels["le"])] += sample.value
+    elif kind == "count":
+        custom[family].value += sample.value
+    elif kind != "sum":
+        custom[sample.name].value += sample.value
 
 
 def _read_samples(text: str) -> Iterator[Sample]:
-    lines = "\n".join(line for line in text.splitlines() if line.startswith(_PREFIX))
+    lines = "\n".join(line for line in text.splitlines() if line.startswith(_PREFIXES))
     for family in text_string_to_metric_families(lines + "\n"):
         yield from family.samples
 
@@ -121,7 +153,7 @@ def _compare(now: Snapshot, base: Snapshot) -> Comparison:
         _compare_tool(name, now.tools[name], base.tools.get(name) or Counts(), seconds)
         for name in names
     ]
-    return Comparison(rows=rows, seconds=seconds)
+    return Comparison(rows=rows, seconds=seconds, custom=now.custom)
 
 
 def _compare_tool(name: str, now: Counts, base: Counts, seconds: float) -> Row:

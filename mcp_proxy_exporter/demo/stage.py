@@ -138,6 +138,7 @@ class _Board:
             metrics_url=self._metrics_url,
             index_url=self._proxy.admin_url + "/",
             rows=comparison.rows,
+            custom=comparison.custom,
             elapsed=self._clock() - self._started,
             window=comparison.seconds,
             problem=self._problem,

@@ -4,11 +4,11 @@ Knows columns, widths and colours; does not know terminals (`screen`) or where f
 (`figures`). Plain ASCII, so that no terminal's encoding can refuse it.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Final
 
-from mcp_proxy_exporter.demo.figures import Row
+from mcp_proxy_exporter.demo.figures import Reading, Row
 
 _BOLD: Final = "1"
 _DIM: Final = "2"
@@ -36,6 +36,8 @@ class View:
     """Seconds since the demonstration began."""
     window: float
     """Seconds that rates and quantiles look back."""
+    custom: Mapping[str, Reading] = field(default_factory=dict)
+    """The cats' own metrics, by name."""
     problem: str | None = None
     """Why the figures are old, if they are."""
     footer: str = ""
@@ -57,6 +59,7 @@ def render_frame(view: View, *, width: int, colour: bool) -> str:
         [(_align("tool", _HEADINGS, name_width), _BOLD)],
         *([_draw_row(row, name_width) for row in view.rows] or [[("no calls yet", _DIM)]]),
         [],
+        *_draw_custom(view.custom),
         [(f"Totals since the start; calls/s, p50 and p95 over {view.window:.0f} s.", _DIM)],
     ]
     if view.problem is not None:
@@ -67,8 +70,12 @@ def render_frame(view: View, *, width: int, colour: bool) -> str:
 
 
 def render_lines(view: View) -> str:
-    """Write one plain line per tool, for a pipe or a log; ends with a newline."""
+    """Write a plain line per tool and per metric of the cats' own; ends with a newline."""
     lines = [f"{view.elapsed:6.1f}s  {_describe(row)}" for row in view.rows]
+    lines += [
+        f"{view.elapsed:6.1f}s  {name}: {_read_out(reading)}"
+        for name, reading in sorted(view.custom.items())
+    ]
     if view.problem is not None:
         lines.append(f"{view.elapsed:6.1f}s  {view.problem}")
     return "".join(f"{line}\n" for line in lines)
@@ -93,6 +100,14 @@ def format_seconds(seconds: float | None) -> str:
 def format_share(share: float | None) -> str:
     """Write a share of 1 as per cent."""
     return "-" if share is None else f"{share:.1%}"
+
+
+def _read_out(reading: Reading) -> str:
+    if not reading.buckets:
+        return f"{reading.value:g}"
+    median, high = reading.estimate(0.5), reading.estimate(0.95)
+    quantiles = "" if median is None or high is None else f", p50 {median:.0f}, p95 {high:.0f}"
+    return f"{reading.value:.0f} observed{quantiles}"
 
 
 def _format_rate(rate: float | None) -> str:
@@ -128,6 +143,16 @@ def _draw_row(row: Row, name_width: int) -> Sequence[tuple[str, str]]:
         (cells[split].rjust(_WIDTHS[split]), _choose_colour(row.error_share)),
         (_align_cells(cells[split + 1 :], _WIDTHS[split + 1 :]), ""),
     ]
+
+
+def _draw_custom(custom: Mapping[str, Reading]) -> Iterable[Sequence[tuple[str, str]]]:
+    if not custom:
+        return
+    yield [("metrics of the cats' own, by configuration alone", _BOLD)]
+    width = max(map(len, custom))
+    for name, reading in sorted(custom.items()):
+        yield [(f"{name.ljust(width)}  {_read_out(reading)}", "")]
+    yield []
 
 
 def _choose_colour(share: float | None) -> str:

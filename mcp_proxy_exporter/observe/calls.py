@@ -99,7 +99,11 @@ class CallMetrics:
             # Not below 0 by rounding: parsers refuse a histogram with a negative sum.
             duration = max(0.0, duration - event.waited)
         if method.duration is not None:
-            method.duration.observe(duration)
+            if call.trace_id is None:
+                method.duration.observe(duration)
+            else:
+                at = event.at + self._clock.offset
+                method.duration.observe_traced(duration, call.trace_id, at)
         if event.first_message_at is not None:
             method.first_message.observe(event.first_message_at - call.opened_at)
         if event.error_code is not None or outcome is Outcome.PROTOCOL_ERROR:

@@ -10,23 +10,35 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import TypeVar
 
-from mcp_proxy_exporter.observe.catalogue import FAMILIES, SECTIONS
-from mcp_proxy_exporter.observe.family import DIMENSIONS, Family, Kind
+from mcp_proxy_exporter.observe.bounds import describe_bounds
+from mcp_proxy_exporter.observe.catalogue import SECTIONS
+from mcp_proxy_exporter.observe.catalogue.semconv import SEMCONV
+from mcp_proxy_exporter.observe.family import Family, Kind
 from mcp_proxy_exporter.observe.labels import EMPTY
 from mcp_proxy_exporter.observe.metrics import MetricsOptions
 from mcp_proxy_exporter.observe.words import (
+    BLOCK_TYPES,
+    GUARDED_LABELS,
     HTTP_METHODS,
     INPUT_METHODS,
     JSONRPC_CODES,
     LOG_LEVELS,
+    MAX_SOFT_ERROR_REASONS,
     NOTIFICATION_METHODS,
     OTHER,
     PROTOCOL_VERSIONS,
     REQUEST_METHODS,
+    SEMCONV_CALLER_ERRORS,
+    SEMCONV_ERROR_TYPES,
+    SEMCONV_OTHER,
+    SKIP_REASONS,
+    SOFT_ERROR_MATCHED,
+    STRUCTURED,
     UNINSPECTED_REASONS,
     UNKNOWN,
     UPSTREAM_FAILURES,
 )
+from mcp_proxy_exporter.protocol.content import MAX_COMPARED
 from mcp_proxy_exporter.protocol.events import Delivery, SessionEnd, StreamKind, TaskOutcome
 from mcp_proxy_exporter.protocol.outcome import Outcome
 
@@ -41,7 +53,12 @@ This file is generated from the table in `mcp_proxy_exporter/observe/catalogue/`
 Names, labels and label values are the product's public interface. `mcp_*` is measured about the
 traffic, `mcp_proxy_*` about the exporter itself. Units are seconds and bytes. `server` is the name
 in the configuration. `/metrics` answers in OpenMetrics 1.0.0 to a scraper that asks for it, else in
-the Prometheus text format 0.0.4; there are no `_created` series.
+the Prometheus text format 0.0.4; there are no `_created` series. What the configuration adds of its
+own is in [custom-metrics.md](custom-metrics.md).
+
+In OpenMetrics, buckets of `mcp_tool_call_duration_seconds` and `mcp_request_duration_seconds` have
+an exemplar: the `trace_id` of the last call in them that belongs to a recorded trace, as its
+`traceparent` says. Prometheus keeps exemplars with `--enable-feature=exemplar-storage`.
 """
 
 _OUTCOMES_HEAD = """\
@@ -58,7 +75,8 @@ the outcome are independent of each other.
 OUTCOMES: Mapping[Outcome, str] = MappingProxyType(
     {
         Outcome.SUCCESS: "a `result` without `isError: true`, complete, no task handle",
-        Outcome.TOOL_ERROR: "`result.isError` is true",
+        Outcome.TOOL_ERROR: "`result.isError` is true, or a configured rule calls the success a "
+        "soft error",
         Outcome.PROTOCOL_ERROR: "a JSON-RPC `error` with this request's id, at any HTTP status; "
         "its code is in `mcp_jsonrpc_errors_total`",
         Outcome.INPUT_REQUIRED: "`resultType: input_required`, or error -32042",
@@ -131,7 +149,9 @@ closed list, or beyond a cap, is counted under `{other}`.
   servers answer an unknown tool that way. The two counts are apart, so a caller who invents names
   cannot keep a real tool from its series. A named call or task that ends under `{other}` counts in
   `mcp_proxy_label_overflow_total`. An admitted name keeps its series until the process ends, also
-  when the tool vanishes; `mcp_tools` and `mcp_tool_info` follow the last list.
+  when the tool vanishes; the gauges of the inventory follow the last list. Tools beyond the cap are
+  in those of the whole server, such as `mcp_tools` and `mcp_tools_list_size_bytes`, and in none by
+  tool.
 - **mcp_unknown_tool_calls_total** counts a call when it ends, if its name was on no list so far.
   Nothing counts there before a list was seen to its end, nor between a change of the tools and the
   next list, nor after a server listed more names than the cap: then nobody remembers all of them. A
@@ -139,6 +159,8 @@ closed list, or beyond a cap, is counted under `{other}`.
 - **client** is what a client calls itself (`clientInfo.name`), unverified: the first {clients}
   names per server are admitted. A request under a name beyond them counts under `{other}`, and in
   `mcp_proxy_label_overflow_total`. `{unknown}` is a client that gave no name.
+- **gen_ai_prompt_name**, with `metrics.semconv`: a name is admitted when a `prompts/get` of it
+  succeeds, up to {prompts} names per server.
 - **protocol_version** is the revision negotiated for the session, or declared by the request:
   {versions}; `{unknown}` where neither was seen.
 - **In flight**. A call is in flight under the label that its name has when the call begins; it is
@@ -146,6 +168,18 @@ closed list, or beyond a cap, is counted under `{other}`.
 - **Text**. Lone surrogates, control characters, line ends, bidirectional marks and invisible spaces
   become U+FFFD, names over {length} characters are cut, the empty name is `{empty}`. Names that
   read the same afterwards share their series.
+  The definitions of listed tools whose names read the same are summed up, too.
+- **part** of a definition is description, input_schema or output_schema, or other: what is left,
+  such as the name, annotations and braces. **mcp_tool_definition_estimated_tokens** is the sum
+  divided by {ratio:g} bytes per token: no tokenizer of a model gives exactly this.
+- **type** of content blocks: {blocks}; `{structured}` is `structuredContent`, which stands beside
+  the blocks. Where a block's text says the same again, it is in
+  `mcp_tool_result_duplicated_bytes_total`; texts over {compared} KiB are not compared.
+- **name** and **version** are what the server calls itself (`serverInfo`), unverified; `{unknown}`
+  where it did not. There is one series of `mcp_server_info` for each revision at any time.
+- **Lists** are compared one by one as they come. A server that shows each user other tools is seen
+  to add and remove them. A tool that comes back with another definition than it left with counts in
+  `mcp_tool_definition_changes_total`.
 - **method** of requests: {requests}.
 - **method** of notifications: {notifications}.
 - **method** of `mcp_input_requests_total` and `mcp_input_request_duration_seconds`: {inputs}.
@@ -158,24 +192,34 @@ closed list, or beyond a cap, is counted under `{other}`.
 - **method** of HTTP: {http_methods}.
 - **code** of HTTP: 100 to 599, and 0 where an exchange ended before any status was sent.
 - **reason** of `mcp_proxy_uninspected_messages_total`: {uninspected}.
+- **reason** of `mcp_tool_soft_errors_total`: what the configured rule gives, {reasons} different
+  ones per server; `{matched}` where it gives none.
+- **metric** is the name of a custom metric, or `mcp_tool_soft_errors_total` where a rule for soft
+  errors is meant; **reason** of `mcp_proxy_custom_metric_skips_total`: {skips}.
 - **reason** of `mcp_upstream_failures_total`: {down} set `mcp_upstream_up` to 0; {broken} do not.
 - **side** is client or upstream, **state** active or idle, **phase** request or response,
   **direction** to_server or to_client, **kind** of messages request, response or notification.
 - Ids, sessions, arguments, resource URIs and tokens are never labels.
+- The caps are settings of `[metrics]`. How full they are is in `mcp_proxy_label_values` and
+  `mcp_proxy_label_values_limit`: {guarded}.
 """
 
-_BOUNDS = """\
-## How many series
+_SEMCONV = """
+Off by default: `metrics.semconv = true`. Dashboards that are written for OpenTelemetry's semantic
+conventions for MCP (semantic-conventions-genai, as of 2026-08-20) find the names, labels and
+buckets that they expect, and `server` besides. A proxy is the server of its clients and the client
+of the upstream, and hands bytes on as they come: both families time the same thing, to within the
+proxy's own overhead. `disable` one of them if that is too much. They differ in what is an error:
 
-"Series at most" in the tables is a product of these:
-
-| symbol | stands for | at most |
-|---|---|---|
-{rows}
-All families together have at most `{process} + S x ({server} + {tool} x T + {client} x K)` lines of
-figures, whatever peers send. That takes every method, status and outcome there is: a tool whose
-calls end in `n` different ways has {fixed} + {per_outcome} x `n` lines, and {tasks} more if tasks
-answer them.
+- **rpc_response_status_code** is the code of a JSON-RPC error, and so is **error_type**; but of
+  operations of the server, {caller_errors} set no `error_type`: they are the caller's mistakes.
+- Without a code, **error_type** is `tool_error`, `timeout` (the proxy's), or the outcome of a call
+  that failed in another way: {errors}.
+- What the conventions' lists or the caps lack is `{other}`, in every label.
+- Requests that were `rejected` reached no upstream, so they are no operation of the client. What is
+  `uninspected` is in neither: nobody knows whether it failed.
+- `subscriptions/listen` and notifications are not timed, and the time in which the client had a
+  question to answer is not taken off.
 """
 
 _FAMILY_HEAD = """
@@ -201,10 +245,11 @@ def _parts() -> Iterator[str]:
     yield _OUTCOMES_HEAD + "".join(f"| `{o}` | {text} |\n" for o, text in OUTCOMES.items())
     for title, families in SECTIONS.items():
         rows = "".join(map(_row, families))
-        yield f"## {title}\n{_FAMILY_HEAD}{rows}{_buckets(families)}"
+        remarks = _semconv() if families is SEMCONV else ""
+        yield f"## {title}\n{remarks}{_FAMILY_HEAD}{rows}{_buckets(families)}"
     yield _COMPANIONS
     yield _labels(options)
-    yield _bounds()
+    yield describe_bounds()
 
 
 def _row(family: Family) -> str:
@@ -213,7 +258,7 @@ def _row(family: Family) -> str:
         family.kind.value,
         family.unit or "-",
         ", ".join(family.labels) or "-",
-        family.bound.replace("*", " x "),
+        family.bound.replace("*", " x ").replace("+", " + "),
         str(family.lines),
         family.help,
     )
@@ -241,7 +286,13 @@ def _labels(options: MetricsOptions) -> str:
         listed=options.max_listed_tools,
         called=options.max_tools,
         clients=options.max_clients,
+        prompts=options.max_prompts,
+        guarded=_words(GUARDED_LABELS),
         length=options.max_label_length,
+        ratio=options.bytes_per_token,
+        compared=MAX_COMPARED // 1024,
+        blocks=_words(BLOCK_TYPES),
+        structured=STRUCTURED,
         requests=_words(REQUEST_METHODS),
         notifications=_words(NOTIFICATION_METHODS),
         inputs=_words(INPUT_METHODS),
@@ -253,9 +304,21 @@ def _labels(options: MetricsOptions) -> str:
         codes=_words(JSONRPC_CODES.values()),
         levels=_words(LOG_LEVELS),
         http_methods=_words(HTTP_METHODS),
+        reasons=MAX_SOFT_ERROR_REASONS,
+        matched=SOFT_ERROR_MATCHED,
+        skips="; ".join(f"`{word}` ({meaning})" for word, meaning in SKIP_REASONS.items()),
         uninspected=_words(UNINSPECTED_REASONS),
         down=_words(reason for reason, down in UPSTREAM_FAILURES.items() if down),
         broken=_words(reason for reason, down in UPSTREAM_FAILURES.items() if not down),
+    )
+
+
+def _semconv() -> str:
+    named = {"tool_error", "timeout", SEMCONV_OTHER}
+    return _SEMCONV.format(
+        caller_errors=_words(map(str, SEMCONV_CALLER_ERRORS)),
+        errors=_words(word for word in SEMCONV_ERROR_TYPES.values() if word and word not in named),
+        other=SEMCONV_OTHER,
     )
 
 
@@ -265,48 +328,6 @@ def _words(words: Iterable[str]) -> str:
 
 def _meanings(words: Mapping[S, str]) -> str:
     return "; ".join(f"`{word.value}` ({meaning})" for word, meaning in words.items())
-
-
-def _bounds() -> str:
-    rows = "".join(
-        f"| {symbol} | {dimension.text} | {dimension.size or 'as configured'} |\n"
-        for symbol, dimension in DIMENSIONS.items()
-    )
-    process = limit(servers=0, tools=0, clients=0)
-    server = limit(servers=1, tools=0, clients=0) - process
-    tool = limit(servers=1, tools=1, clients=0) - process - server
-    client = limit(servers=1, tools=0, clients=1) - process - server
-    per_outcome = sum(family.lines for family in filter(_by_outcome, SECTIONS["Tool calls"]))
-    one = {"S": 1, "T": 1}
-    tasks = sum(family.limit(one) * family.lines for family in filter(_by_tool, SECTIONS["Tasks"]))
-    return _BOUNDS.format(
-        rows=rows,
-        process=process,
-        server=server,
-        tool=tool,
-        client=client,
-        fixed=tool - tasks - per_outcome * len(Outcome),
-        per_outcome=per_outcome,
-        tasks=tasks,
-    )
-
-
-def _by_outcome(family: Family) -> bool:
-    return "outcome" in family.labels
-
-
-def _by_tool(family: Family) -> bool:
-    return "tool" in family.labels
-
-
-def limit(*, servers: int, tools: int, clients: int) -> int:
-    """Return how many lines of figures a scrape can have at most, the process apart.
-
-    tools and clients are how many labels of each kind a server has, ``_other`` and ``_unknown``
-    included.
-    """
-    sizes = {"S": servers, "T": tools, "K": clients}
-    return sum(family.limit(sizes) * family.lines for family in FAMILIES)
 
 
 def main() -> None:

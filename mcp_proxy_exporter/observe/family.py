@@ -9,6 +9,7 @@ from enum import StrEnum
 from math import prod
 from types import MappingProxyType
 
+from mcp_proxy_exporter.config.custom import MAX_CUSTOM_METRICS
 from mcp_proxy_exporter.observe import words
 from mcp_proxy_exporter.protocol.events import Delivery, SessionEnd, StreamKind, TaskOutcome
 from mcp_proxy_exporter.protocol.outcome import Outcome
@@ -35,10 +36,14 @@ class Dimension:
 DIMENSIONS: Mapping[str, Dimension] = MappingProxyType(
     {
         "S": Dimension(text="configured servers", size=None),
+        "V": Dimension(
+            text="labels whose values come from outside", size=len(words.GUARDED_LABELS)
+        ),
         "T": Dimension(text="tool names admitted (see Labels) and `_other`", size=None),
         "K": Dimension(
             text="client names admitted (see Labels), `_other` and `_unknown`", size=None
         ),
+        "Q": Dimension(text="prompt names admitted (see Labels) and `_OTHER`", size=None),
         "O": Dimension(text="outcomes of requests", size=len(Outcome)),
         "M": Dimension(
             text="request methods of all MCP revisions and `_other`",
@@ -62,6 +67,10 @@ DIMENSIONS: Mapping[str, Dimension] = MappingProxyType(
         "P": Dimension(
             text="revisions of MCP, `_other` and `_unknown`", size=len(words.PROTOCOL_VERSIONS) + 2
         ),
+        "Y": Dimension(
+            text="types of content blocks, `structured` and `_other`",
+            size=len(words.BLOCK_TYPES) + 2,
+        ),
         "L": Dimension(text="log levels of RFC 5424 and `_other`", size=len(words.LOG_LEVELS) + 1),
         "H": Dimension(text="HTTP methods and `_other`", size=len(words.HTTP_METHODS) + 1),
         "X": Dimension(
@@ -73,6 +82,16 @@ DIMENSIONS: Mapping[str, Dimension] = MappingProxyType(
         ),
         "F": Dimension(
             text="reasons of upstream failures and `_other`", size=len(words.UPSTREAM_FAILURES) + 1
+        ),
+        "J": Dimension(
+            text="ends of requests in the words of OpenTelemetry",
+            size=len({*words.SEMCONV_ERROR_TYPES.values()} - {None}) + len(words.JSONRPC_CODES),
+        ),
+        "U": Dimension(text="custom metrics, and 1 for soft errors", size=MAX_CUSTOM_METRICS + 1),
+        "W": Dimension(text="reasons to skip a sample", size=len(words.SKIP_REASONS)),
+        "Z": Dimension(
+            text="reasons of soft errors, `matched` and `_other`",
+            size=words.MAX_SOFT_ERROR_REASONS + 2,
         ),
         "E": Dimension(text="stages of inspection: a handful, named by the program", size=16),
     }
@@ -91,12 +110,16 @@ class Family:
     unit: str = ""
     """Base unit: seconds or bytes; a suffix of the name. Empty for plain numbers."""
     bound: str
-    """How many series at most: a product of `DIMENSIONS` and numbers, as ``S*T*O``."""
+    """How many series at most: a sum of products of `DIMENSIONS` and numbers, as ``S*M+S*T*2``."""
     buckets: tuple[float, ...] = ()
     configurable: bool = False
     """The buckets are a setting; `buckets` is its default."""
     polled: bool = False
     """Asked for at each scrape instead of counted as events come."""
+    optional: bool = False
+    """Exists only where the configuration asks for it."""
+    constants: tuple[tuple[str, str], ...] = ()
+    """Labels that the configuration gives to every series, by name and value, after its own."""
 
     @property
     def openmetrics_name(self) -> str:
@@ -111,8 +134,11 @@ class Family:
         return 2 if self.kind is Kind.SUMMARY else 1
 
     def limit(self, sizes: Mapping[str, int]) -> int:
-        """Return how many series there can be, given the sizes of S, T and K."""
-        return prod(_size(factor, sizes) for factor in self.bound.split("*"))
+        """Return how many series there can be, given the sizes of S, T, K and Q."""
+        return sum(
+            prod(_size(factor, sizes) for factor in term.split("*"))
+            for term in self.bound.split("+")
+        )
 
 
 def _size(factor: str, sizes: Mapping[str, int]) -> int:

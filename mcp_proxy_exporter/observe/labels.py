@@ -1,8 +1,8 @@
 """What may become a label value, and how it is written.
 
 Knows that names come from peers who may want to break a scrape or to explode the number of series;
-does not know families. Two defences: `clean` makes any text harmless, `ToolNames` and
-`ClientNames` decide which names get series of their own at all.
+does not know families. Two defences: `clean` makes any text harmless, `ToolNames`,
+`PromptNames` and `ClientNames` decide which names get series of their own at all.
 """
 
 from collections.abc import Collection
@@ -51,10 +51,10 @@ class Names(Protocol):
         """How many values can be admitted at most, as things stand."""
 
 
-class ClientNames:
-    """Decides which names of one server's clients become label values.
+class CappedNames:
+    """Decides by a cap alone which names become label values: the first ones, for ever.
 
-    Nobody vouches for a client's name, so the first ones are admitted, for ever, up to the cap.
+    Names are kept as `clean` returns them, so memory is bounded as well as series.
     """
 
     def __init__(self, *, max_names: int, max_length: int) -> None:
@@ -67,6 +67,11 @@ class ClientNames:
         """Return how many names are admitted."""
         return len(self._admitted)
 
+    def find(self, name: str) -> str | None:
+        """Return the label of a name that was admitted before; else None."""
+        text = clean(name, self._max_length)
+        return text if text in self._admitted else None
+
     def admit(self, name: str) -> str | None:
         """Return the label of a name; None beyond the cap."""
         text = clean(name, self._max_length)
@@ -75,6 +80,24 @@ class ClientNames:
                 return None
             self._admitted.add(text)
         return text
+
+
+class ClientNames(CappedNames):
+    """Decides which names of one server's clients become label values.
+
+    Nobody vouches for a client's name: the first ones are admitted.
+    """
+
+
+class PromptNames(CappedNames):
+    """Decides which prompt names of one server become label values.
+
+    A server that answers with a prompt vouches for its name: nothing else admits one.
+    """
+
+    def judge(self, name: str, *, succeeded: bool) -> str | None:
+        """Return the label of a name whose request ended; None where it has none."""
+        return self.admit(name) if succeeded else self.find(name)
 
 
 class ToolNames:
@@ -91,9 +114,10 @@ class ToolNames:
     """
 
     def __init__(self, *, max_called: int, max_listed: int, max_length: int) -> None:
+        self.max_length = max_length
+        """Characters of a label value; longer texts are cut."""
         self._max_called = max_called
         self._max_listed = max_listed
-        self._max_length = max_length
         self._called: set[str] = set()
         self._listed: set[str] = set()
         self._complete = False
@@ -111,7 +135,7 @@ class ToolNames:
 
     def clean(self, name: str) -> str:
         """Return the text under which a name would be admitted."""
-        return clean(name, self._max_length)
+        return clean(name, self.max_length)
 
     def admit_listed(self, name: str) -> str | None:
         """Return the label of a name that the server advertises; None beyond the cap."""

@@ -6,8 +6,8 @@ Knows the parts that count and the settings they need; does not know how a scrap
 
 import platform
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from prometheus_client import (
@@ -20,18 +20,35 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from mcp_proxy_exporter import __version__
+from mcp_proxy_exporter.config import MetricsSettings
+from mcp_proxy_exporter.config.custom import CustomMetricSettings, SoftErrorSettings
+from mcp_proxy_exporter.config.section import KeyPath
 from mcp_proxy_exporter.observe.calls import CallMetrics
-from mcp_proxy_exporter.observe.catalogue import DURATION_BUCKETS, FAMILIES
+from mcp_proxy_exporter.observe.catalogue import FAMILIES
 from mcp_proxy_exporter.observe.clients import ClientMetrics
 from mcp_proxy_exporter.observe.clock import Clock
+from mcp_proxy_exporter.observe.custom import make_families
+from mcp_proxy_exporter.observe.family import Family
+from mcp_proxy_exporter.observe.guards import LabelGuards
 from mcp_proxy_exporter.observe.http import HttpMetrics
 from mcp_proxy_exporter.observe.inputs import InputMetrics
-from mcp_proxy_exporter.observe.labels import ClientNames, Names, ToolNames, clean
+from mcp_proxy_exporter.observe.inventory import DescriptionMetrics, InventoryMetrics
+from mcp_proxy_exporter.observe.labels import ClientNames, Names, PromptNames, ToolNames, clean
 from mcp_proxy_exporter.observe.messages import MessageMetrics
-from mcp_proxy_exporter.observe.series import Polled, Store, Value, Values
+from mcp_proxy_exporter.observe.rules import CallRules
+from mcp_proxy_exporter.observe.semconv import CLIENT_SIDE, SERVER_SIDE, SemconvMetrics
+from mcp_proxy_exporter.observe.series import Store, Values
 from mcp_proxy_exporter.observe.sessions import SessionMetrics, StreamMetrics
+from mcp_proxy_exporter.observe.switches import (
+    Choices,
+    Switches,
+    arrange,
+    find_faults,
+    find_hidden,
+)
 from mcp_proxy_exporter.observe.tasks import TaskMetrics
 from mcp_proxy_exporter.observe.tools import ToolMetrics
+from mcp_proxy_exporter.observe.words import CUSTOM_LABEL
 from mcp_proxy_exporter.protocol.events import (
     CallClosed,
     CallOpened,
@@ -43,6 +60,7 @@ from mcp_proxy_exporter.protocol.events import (
     InspectionStopped,
     LateResponse,
     MessageSeen,
+    ServerDescribed,
     SessionClosed,
     SessionOpened,
     StreamClosed,
@@ -67,11 +85,13 @@ MAX_LISTED_TOOLS = 1000
 # The cap of client names per server: clients are programs, of which few are about; the name is free
 # text that nobody vouches for.
 MAX_CLIENTS = 50
+# The cap of prompt names per server: people choose prompts from a menu, which has fewer entries
+# than a model has tools.
+MAX_PROMPTS = 50
 # MCP 2025-11-25, server/tools: names should have 1 to 128 characters.
 MAX_LABEL_LENGTH = 128
-
-_CAPPED_LABELS = ("tool", "client")
-"""The labels whose values are names from the wire that were admitted, up to a cap."""
+# English text and JSON have 3 to 5 bytes per token in the tokenizers of today's models.
+BYTES_PER_TOKEN = 4.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,10 +104,18 @@ class MetricsOptions:
     """Tool names per server that become labels because ``tools/list`` showed them."""
     max_clients: int = MAX_CLIENTS
     """Client names per server that become labels: those that come first."""
+    max_prompts: int = MAX_PROMPTS
+    """Prompt names per server that become labels because a request of them succeeded."""
     max_label_length: int = MAX_LABEL_LENGTH
     """Characters of a label value that comes from the wire; longer ones are cut."""
-    duration_buckets: tuple[float, ...] = DURATION_BUCKETS
-    """Upper bounds in seconds, ascending, of the duration histograms that may be set."""
+    switches: Choices = field(default_factory=Switches)
+    """Which families there are, with which buckets and labels."""
+    bytes_per_token: float = BYTES_PER_TOKEN
+    """How many bytes of a definition are taken for one token of a model's context."""
+    custom: tuple[CustomMetricSettings, ...] = ()
+    """Metrics that the operator makes of what calls say."""
+    soft_errors: tuple[SoftErrorSettings, ...] = ()
+    """Rules by which the operator tells failures that call themselves success."""
     revision: str = "unknown"
     """Source revision of the build."""
     wall_clock: Callable[[], float] = time.time
@@ -96,10 +124,8 @@ class MetricsOptions:
     """The clock whose seconds the events carry."""
 
     def __post_init__(self) -> None:
-        bounds = self.duration_buckets
-        ascending = all(low < high for low, high in zip((0, *bounds), bounds, strict=False))
-        if not bounds or not ascending or bounds[-1] == float("inf"):
-            raise ValueError("duration_buckets must be positive finite seconds in ascending order")
+        if not 0 < self.bytes_per_token < float("inf"):
+            raise ValueError("bytes_per_token must be a positive finite number")
 
 
 class Companions(Collector):
@@ -130,10 +156,21 @@ class ServerMetrics:
         client_names = ClientNames(
             max_names=options.max_clients, max_length=options.max_label_length
         )
-        self.names: Mapping[str, Names] = {"tool": tool_names, "client": client_names}
+        prompt_names = PromptNames(
+            max_names=options.max_prompts, max_length=options.max_label_length
+        )
+        self.names: Mapping[str, Names] = {
+            "tool": tool_names,
+            "client": client_names,
+            "prompt": prompt_names,
+        }
         """Who decides which names become values of a label, by the label."""
         self._http = http = HttpMetrics(name, store, clock)
         tools = ToolMetrics(name, store, tool_names, clock)
+        inventory = InventoryMetrics(
+            name, store, tools, clock, bytes_per_token=options.bytes_per_token
+        )
+        description = DescriptionMetrics(name, store, max_length=options.max_label_length)
         clients = ClientMetrics(name, store, client_names)
         calls = CallMetrics(name, store, tools, clients, clock)
         inputs = InputMetrics(name, store)
@@ -141,15 +178,21 @@ class ServerMetrics:
         sessions = SessionMetrics(name, store)
         streams = StreamMetrics(name, store)
         messages = MessageMetrics(name, store)
+        closed: Callable[[CallClosed], None] = calls.closed
+        if store.shows(SERVER_SIDE) or store.shows(CLIENT_SIDE):
+            semconv = SemconvMetrics(name, store, tools, prompt_names)
+            # In this order: the call's end may admit its tool's name.
+            closed = _both(closed, semconv.closed)
         self._handlers: dict[type[Event], Callable[[Any], None]] = {
             CallOpened: calls.opened,
-            CallClosed: calls.closed,
+            CallClosed: closed,
             LateResponse: calls.late,
             MessageSeen: messages.seen,
             InspectionStopped: messages.stopped,
             ToolsSeen: tools.seen,
-            ToolsListed: tools.listed,
+            ToolsListed: inventory.listed,
             ToolsChanged: tools.changed,
+            ServerDescribed: description.described,
             TaskOpened: tasks.opened,
             TaskClosed: tasks.closed,
             SessionOpened: sessions.opened,
@@ -165,6 +208,14 @@ class ServerMetrics:
             UpstreamAnswered: http.answered,
             UpstreamFailed: http.failed,
         }
+        rules = CallRules(name, store, tools, options.custom, options.soft_errors)
+        self.wants: Callable[[str | None], bool] | None = rules.wants if rules else None
+        """Of which tools the texts of calls are needed, see `inspector.Inspector`; None: of none.
+        """
+        self.names = {**self.names, CUSTOM_LABEL: rules.label_sets}
+        if rules:
+            # Last: whatever else counts the end of a call must see it as the rules judge it.
+            self._handlers[CallClosed] = rules.precede(self._handlers[CallClosed])
 
     def handle(self, event: Event) -> None:
         """Count one event: the hot path.
@@ -186,7 +237,9 @@ class Metrics:
     """All figures of the process, in a registry of their own."""
 
     def __init__(self, options: MetricsOptions) -> None:
-        self.store = Store(FAMILIES, duration_buckets=options.duration_buckets)
+        """Raise ValueError for switches that make no sense."""
+        families, switches = _list_families(options.custom), options.switches
+        self.store = Store(arrange(switches, families), hidden=find_hidden(switches, families))
         self.companions = Companions()
         self.registry = CollectorRegistry()
         self.registry.register(self.store)
@@ -194,13 +247,10 @@ class Metrics:
         self._options = options
         self._servers: dict[str, ServerMetrics] = {}
         self._faults = self.store.of(Values, "mcp_proxy_inspection_errors_total")
-        overflow = self.store.of(Values, "mcp_proxy_label_overflow_total")
-        for label in _CAPPED_LABELS:
-            overflow.child(label)
+        self.guards = LabelGuards(self.store)
+        """Where whoever admits names from the wire says so."""
         info = self.store.of(Values, "mcp_proxy_build_info")
         info.child(__version__, options.revision, platform.python_version()).value = 1
-        self._watch("mcp_proxy_label_values", len)
-        self._watch("mcp_proxy_label_values_limit", lambda names: names.limit)
 
     def server(self, name: str) -> ServerMetrics:
         """Return the figures of a server, with the series that must exist at 0."""
@@ -208,24 +258,29 @@ class Metrics:
         if found is None:
             label = clean(name, self._options.max_label_length)
             found = self._servers[name] = ServerMetrics(label, self.store, self._options)
+            for guarded, names in found.names.items():
+                self.guards.watch(guarded, names)
         return found
 
     def inspection_failed(self, stage: str) -> None:
         """Count a fault of the inspection itself; stage is one of the program's own few words."""
         self._faults.child(stage).value += 1
 
-    def _watch(self, family: str, figure: Callable[[Names], int]) -> None:
-        polled = self.store.of(Polled, family)
 
-        def read() -> Sequence[Value]:
-            servers = tuple(self._servers.values())
-            return tuple(
-                Value(
-                    polled.family,
-                    (label,),
-                    sum(figure(server.names[label]) for server in servers),
-                )
-                for label in _CAPPED_LABELS
-            )
+def review(settings: MetricsSettings) -> Iterator[tuple[KeyPath, str]]:
+    """Find the settings that no metric family answers to."""
+    return find_faults(settings, _list_families(settings.custom))
 
-        polled.watch(read)
+
+def _list_families(custom: Iterable[CustomMetricSettings]) -> tuple[Family, ...]:
+    return (*FAMILIES, *make_families(custom))
+
+
+def _both(
+    first: Callable[[CallClosed], None], second: Callable[[CallClosed], None]
+) -> Callable[[CallClosed], None]:
+    def handle(event: CallClosed) -> None:
+        first(event)
+        second(event)
+
+    return handle

@@ -10,7 +10,7 @@ was at some moment of the reading.
 
 from abc import ABC, abstractmethod
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from itertools import accumulate
 from typing import Generic, TypeAlias, TypeVar
 
@@ -31,6 +31,22 @@ def number(value: float) -> bytes:
     return text.encode()
 
 
+def _name_labels(family: Family) -> tuple[str, ...]:
+    return (*family.labels, *(name for name, _ in family.constants))
+
+
+def _fill_labels(family: Family, labels: tuple[str, ...]) -> tuple[str, ...]:
+    return (*labels, *(value for _, value in family.constants))
+
+
+def _render(family: Family, labels: tuple[str, ...]) -> str:
+    return render(_name_labels(family), _fill_labels(family, labels))
+
+
+def _pair(family: Family, labels: tuple[str, ...]) -> dict[str, str]:
+    return dict(zip(_name_labels(family), _fill_labels(family, labels), strict=True))
+
+
 class Value:
     """One series of a counter or gauge. Whoever counts writes `value`."""
 
@@ -40,7 +56,7 @@ class Value:
         self._family = family
         self.labels = labels
         self.value = value
-        self._prefix = f"{family.name}{render(family.labels, labels)} ".encode()
+        self._prefix = f"{family.name}{_render(family, labels)} ".encode()
 
     def lines(self) -> bytes:
         """Return the exposition line."""
@@ -49,7 +65,7 @@ class Value:
     def samples(self) -> Iterator[Sample]:
         """Yield the sample as the client library knows it."""
         family = self._family
-        yield Sample(family.name, dict(zip(family.labels, self.labels, strict=True)), self.value)
+        yield Sample(family.name, _pair(family, self.labels), self.value)
 
 
 class Summary:
@@ -62,7 +78,7 @@ class Summary:
         self.labels = labels
         self.count = 0
         self.sum: float = 0
-        rendered = render(family.labels, labels).replace("%", "%%")
+        rendered = _render(family, labels).replace("%", "%%")
         name = family.name
         self._template = f"{name}_count{rendered} %d\n{name}_sum{rendered} %b\n".encode()
 
@@ -78,7 +94,7 @@ class Summary:
     def samples(self) -> Iterator[Sample]:
         """Yield the samples as the client library knows them."""
         family = self._family
-        labels = dict(zip(family.labels, self.labels, strict=True))
+        labels = _pair(family, self.labels)
         yield Sample(f"{family.name}_count", labels, self.count)
         yield Sample(f"{family.name}_sum", labels, self.sum)
 
@@ -86,7 +102,7 @@ class Summary:
 class Histogram:
     """One series of a classic histogram."""
 
-    __slots__ = ("_family", "_les", "_template", "bounds", "counts", "labels", "sum")
+    __slots__ = ("_examples", "_family", "_les", "_template", "bounds", "counts", "labels", "sum")
 
     def __init__(
         self, family: Family, labels: tuple[str, ...], bounds: Sequence[float], les: Sequence[str]
@@ -99,10 +115,11 @@ class Histogram:
         self.counts = [0] * len(les)
         """Per bucket, not cumulative; one more than bounds, for ``+Inf``."""
         self.sum: float = 0
+        self._examples: list[tuple[str, float, float] | None] | None = None
         name = family.name
-        names = (*family.labels, "le")
-        buckets = (f"{name}_bucket{render(names, (*labels, le))}" for le in les)
-        rendered = render(family.labels, labels)
+        names, values = (*_name_labels(family), "le"), _fill_labels(family, labels)
+        buckets = (f"{name}_bucket{render(names, (*values, le))}" for le in les)
+        rendered = _render(family, labels)
         lines = (*buckets, f"{name}_count{rendered}")
         counts = "".join(f"{line.replace('%', '%%')} %d\n" for line in lines)
         self._template = f"{counts}{name}_sum{rendered.replace('%', '%%')} %b\n".encode()
@@ -112,15 +129,35 @@ class Histogram:
         self.counts[bisect_left(self.bounds, value)] += 1
         self.sum += value
 
+    def observe_traced(self, value: float, trace_id: str, at: float) -> None:
+        """Count one value of a trace, seen at a Unix time: its bucket's exemplar until the next."""
+        bucket = bisect_left(self.bounds, value)
+        self.counts[bucket] += 1
+        self.sum += value
+        if self._examples is None:
+            self._examples = [None] * len(self.counts)
+        self._examples[bucket] = (trace_id, value, at)
+
     def lines(self) -> bytes:
         """Return the exposition lines."""
         counts = tuple(accumulate(self.counts))
         return self._template % (*counts, counts[-1], number(self.sum))
 
+    def lines_with_exemplars(self) -> bytes:
+        """Return the exposition lines as OpenMetrics has them."""
+        examples = self._examples
+        if examples is None:
+            return self.lines()
+        lines = self.lines().splitlines(keepends=True)
+        for bucket, example in enumerate(examples):
+            if example is not None:
+                lines[bucket] = lines[bucket][:-1] + _exemplar(*example)
+        return b"".join(lines)
+
     def samples(self) -> Iterator[Sample]:
         """Yield the samples as the client library knows them."""
         family = self._family
-        labels = dict(zip(family.labels, self.labels, strict=True))
+        labels = _pair(family, self.labels)
         counts = tuple(accumulate(self.counts))
         for le, count in zip(self._les, counts, strict=True):
             yield Sample(f"{family.name}_bucket", {**labels, "le": le}, count)
@@ -128,20 +165,29 @@ class Histogram:
         yield Sample(f"{family.name}_sum", labels, self.sum)
 
 
+def _exemplar(trace_id: str, value: float, at: float) -> bytes:
+    labels = render(("trace_id",), (trace_id,)).encode()
+    return b" # %b %b %.3f\n" % (labels, number(value), at)
+
+
 Series: TypeAlias = Value | Summary | Histogram
 S = TypeVar("S", Value, Summary, Histogram)
 
 
 class Counted(ABC, Generic[S]):
-    """The series of one family that events count. A series that was made once stays."""
+    """The series of one family that events count. A series that was made once stays.
 
-    def __init__(self, family: Family) -> None:
+    Those of a hidden family are all the same one, which counts into the void.
+    """
+
+    def __init__(self, family: Family, *, hidden: bool = False) -> None:
         self.family = family
         self._children: dict[tuple[str, ...], S] = {}
+        self._void: S | None = self._make(("",) * len(family.labels)) if hidden else None
 
     def child(self, *labels: str) -> S:
         """Return the series of these label values, in the family's order; make it at zero."""
-        found = self._children.get(labels)
+        found = self._children.get(labels) or self._void
         if found is None:
             found = self._children[labels] = self._make(labels)
         return found
@@ -172,25 +218,31 @@ class Summaries(Counted[Summary]):
 class Histograms(Counted[Histogram]):
     """The series of one histogram."""
 
-    def __init__(self, family: Family, bounds: Sequence[float]) -> None:
-        super().__init__(family)
-        self._bounds = tuple(map(float, bounds))
+    def __init__(self, family: Family, *, hidden: bool = False) -> None:
+        # Nothing to look up in the void.
+        self._bounds = () if hidden else tuple(map(float, family.buckets))
         self._les = (*map(floatToGoString, self._bounds), "+Inf")
+        super().__init__(family, hidden=hidden)
 
     def _make(self, labels: tuple[str, ...]) -> Histogram:
         return Histogram(self.family, labels, self._bounds, self._les)
 
 
 class Polled:
-    """The series of one gauge that are asked for at each scrape: what is gone is gone."""
+    """The series of one gauge that are asked for at each scrape: what is gone is gone.
 
-    def __init__(self, family: Family) -> None:
+    Those of a hidden family are not asked for.
+    """
+
+    def __init__(self, family: Family, *, hidden: bool = False) -> None:
         self.family = family
+        self._hidden = hidden
         self._sources: list[Callable[[], Iterable[Value]]] = []
 
     def watch(self, source: Callable[[], Iterable[Value]]) -> None:
         """Add a source. It must be quick, and no two may yield the same label values."""
-        self._sources.append(source)
+        if not self._hidden:
+            self._sources.append(source)
 
     def series(self) -> Sequence[Value]:
         """Return all series of this moment."""
@@ -202,20 +254,24 @@ F = TypeVar("F", Values, Summaries, Histograms, Polled)
 
 
 class Store(Collector):
-    """The series of all families, in the order of the table.
+    """The series of all families, in the order of the table. Hidden ones are not seen from here.
 
     A collector of the client library too: its formats, filters and tests work on what is in here.
     """
 
-    def __init__(self, families: Iterable[Family], *, duration_buckets: Sequence[float]) -> None:
-        """Make a place for every family; duration_buckets replace those that may be set."""
+    def __init__(self, families: Iterable[Family], *, hidden: Collection[str] = ()) -> None:
+        """Make a place for every family; the hidden ones, by name, take what comes and forget."""
         self._families = {
-            family.name: _place(family, duration_buckets if family.configurable else family.buckets)
-            for family in families
+            family.name: _place(family, hidden=family.name in hidden) for family in families
         }
+        self._shown = tuple(held for name, held in self._families.items() if name not in hidden)
 
     def __iter__(self) -> Iterator[FamilySeries]:
-        return iter(self._families.values())
+        return iter(self._shown)
+
+    def shows(self, name: str) -> bool:
+        """Say whether a family is counted and shown."""
+        return any(held.family.name == name for held in self._shown)
 
     def of(self, kind: type[F], name: str) -> F:
         """Return the series of a family.
@@ -241,14 +297,14 @@ class Store(Collector):
             yield metric
 
 
-def _place(family: Family, buckets: Sequence[float]) -> FamilySeries:
+def _place(family: Family, *, hidden: bool) -> FamilySeries:
     if family.polled:
-        return Polled(family)
+        return Polled(family, hidden=hidden)
     if family.kind is Kind.HISTOGRAM:
-        return Histograms(family, buckets)
+        return Histograms(family, hidden=hidden)
     if family.kind is Kind.SUMMARY:
-        return Summaries(family)
-    return Values(family)
+        return Summaries(family, hidden=hidden)
+    return Values(family, hidden=hidden)
 
 
 def _metric(family: Family) -> Metric:

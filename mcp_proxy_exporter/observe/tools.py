@@ -1,39 +1,46 @@
-"""What is counted per tool of one server, and the inventory that its ``tools/list`` showed.
+"""What is counted per tool of one server, by the names that its ``tools/list`` showed.
 
 Knows which tool names get series of their own and when a call of an unknown one counts; does not
-know how calls are matched (`calls`).
+know how calls are matched (`calls`), what they brought (`results`), nor what else a list says
+(`inventory`).
 """
 
 from collections.abc import Sequence
 
 from mcp_proxy_exporter.observe.clock import Clock
 from mcp_proxy_exporter.observe.labels import ToolNames
-from mcp_proxy_exporter.observe.series import Histogram, Histograms, Polled, Store, Value, Values
+from mcp_proxy_exporter.observe.results import ResultMetrics, ResultSeries
+from mcp_proxy_exporter.observe.series import Histogram, Histograms, Store, Value, Values
 from mcp_proxy_exporter.observe.words import OTHER
 from mcp_proxy_exporter.protocol.events import (
     CallClosed,
     Tool,
     ToolsChanged,
-    ToolsListed,
     ToolsSeen,
 )
 from mcp_proxy_exporter.protocol.outcome import Outcome
-
-_HINTS = {None: "unset", False: "false", True: "true"}
 
 
 class ToolSeries:
     """The series of one tool label, found by one lookup per call."""
 
-    __slots__ = ("in_flight", "label", "last_call", "listed", "outcomes", "result_size")
+    __slots__ = ("in_flight", "label", "last_call", "listed", "outcomes", "repeated", "results")
 
-    def __init__(self, label: str, in_flight: Value, last_call: Value) -> None:
+    def __init__(
+        self,
+        label: str,
+        in_flight: Value,
+        last_call: Value,
+        repeated: Value,
+        results: ResultSeries,
+    ) -> None:
         self.label = label
         self.in_flight = in_flight
         self.last_call = last_call
+        self.repeated = repeated
+        self.results = results
         self.listed = False
         self.outcomes: dict[Outcome, tuple[Value, Histogram]] = {}
-        self.result_size: Histogram | None = None
 
 
 class ToolMetrics:
@@ -52,16 +59,12 @@ class ToolMetrics:
         self._durations = store.of(Histograms, "mcp_tool_call_duration_seconds")
         self._in_flight = store.of(Values, "mcp_tool_calls_in_flight")
         self._last_calls = store.of(Values, "mcp_tool_last_call_timestamp_seconds")
-        self._result_sizes = store.of(Histograms, "mcp_tool_result_size_bytes")
+        self._repeated = store.of(Values, "mcp_tool_repeated_calls_total")
+        self._results = ResultMetrics(server, store)
         self._unknown = store.of(Values, "mcp_unknown_tool_calls_total").child(server)
         self._overflow = store.of(Values, "mcp_proxy_label_overflow_total").child("tool")
-        self._counts = store.of(Values, "mcp_tools")
-        self._infos = store.of(Polled, "mcp_tool_info")
-        self._infos.watch(lambda: self._inventory_series)
         self._series: dict[str, ToolSeries] = {}
         self._other: ToolSeries | None = None
-        self._inventory: tuple[Tool, ...] | None = None
-        self._inventory_series: Sequence[Value] = ()
 
     def opened(self, name: str | None) -> ToolSeries:
         """Count a call that begins; return what `closed` wants back."""
@@ -83,31 +86,22 @@ class ToolMetrics:
         if pair is None:
             pair = self._outcome(series, outcome)
         pair[0].value += 1
-        pair[1].observe(duration)
-        series.last_call.value = event.at + self._clock.offset
+        ended_at = event.at + self._clock.offset
+        if event.call.trace_id is None:
+            pair[1].observe(duration)
+        else:
+            pair[1].observe_traced(duration, event.call.trace_id, ended_at)
+        series.last_call.value = ended_at
+        if event.repeated:
+            series.repeated.value += 1
         if event.result_size is not None:
-            sizes = series.result_size
-            if sizes is None:
-                sizes = series.result_size = self._result_sizes.child(self._server, series.label)
-            sizes.observe(event.result_size)
+            self._results.count(series.results, event.result_size, event.content)
         if not series.listed and name is not None and self.names.is_unknown(name):
             self._unknown.value += 1
 
     def seen(self, event: ToolsSeen) -> None:
         """Admit the names of one page: they are real, whether more pages follow or not."""
-        self._admit(event.tools)
-
-    def listed(self, event: ToolsListed) -> None:
-        """Take a complete list as the inventory."""
-        # First: the same list again also says that what a change announced is in it.
-        self.names.complete()
-        if event.tools == self._inventory:
-            return
-        self._inventory = event.tools
-        self._counts.child(self._server).value = len(event.tools)
-        # By label: two names may read the same, and a series must not appear twice in a scrape.
-        infos = {series.label: tool for tool, series in self._admit(event.tools)}
-        self._inventory_series = tuple(self._info(label, tool) for label, tool in infos.items())
+        self.admit(event.tools)
 
     def changed(self, _event: ToolsChanged) -> None:
         """Trust no list, until the next one, to name all tools; keep showing the last one."""
@@ -129,7 +123,8 @@ class ToolMetrics:
         self._overflow.value += 1
         return found
 
-    def _admit(self, tools: Sequence[Tool]) -> list[tuple[Tool, ToolSeries]]:
+    def admit(self, tools: Sequence[Tool]) -> list[tuple[Tool, ToolSeries]]:
+        """Admit the names of tools that the server has; leave out those beyond the cap."""
         admitted = []
         for tool in tools:
             series = self._series.get(tool.name)
@@ -159,16 +154,17 @@ class ToolMetrics:
         return series
 
     def _new(self, label: str) -> ToolSeries:
-        in_flight = self._in_flight.child(self._server, label)
-        return ToolSeries(label, in_flight, self._last_calls.child(self._server, label))
+        labels = (self._server, label)
+        return ToolSeries(
+            label,
+            self._in_flight.child(*labels),
+            self._last_calls.child(*labels),
+            self._repeated.child(*labels),
+            self._results.make(label),
+        )
 
     def _outcome(self, series: ToolSeries, outcome: Outcome) -> tuple[Value, Histogram]:
         labels = (self._server, series.label, outcome.value)
         pair = (self._calls.child(*labels), self._durations.child(*labels))
         series.outcomes[outcome] = pair
         return pair
-
-    def _info(self, label: str, tool: Tool) -> Value:
-        hints = (tool.read_only, tool.destructive, tool.idempotent, tool.open_world)
-        values = (self._server, label, *map(_HINTS.__getitem__, hints))
-        return Value(self._infos.family, values, 1)

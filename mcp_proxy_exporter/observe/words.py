@@ -7,6 +7,8 @@ is not on a list is `OTHER`, so no peer can add a series of its own invention.
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from mcp_proxy_exporter.protocol.outcome import Outcome
+
 OTHER = "_other"
 """Stands for every value that is not on its list, or beyond its cap."""
 
@@ -44,6 +46,7 @@ REQUEST_METHODS = frozenset(
 )
 
 TOOL_CALL = "tools/call"
+PROMPT_CALL = "prompts/get"
 
 # Open for hours by design (MCP 2026-07-28, basic/patterns/subscriptions): their duration says
 # nothing about how fast a server answers.
@@ -74,6 +77,12 @@ INPUT_METHODS = frozenset({"elicitation/create", "roots/list", "sampling/createM
 PROTOCOL_VERSIONS = frozenset(
     {"2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25", "2026-07-28"}
 )
+
+# The blocks of a tool's result (MCP 2025-11-25, schema, ContentBlock; the same in 2026-07-28).
+TEXT_BLOCK = "text"
+BLOCK_TYPES = frozenset({TEXT_BLOCK, "image", "audio", "resource", "resource_link"})
+STRUCTURED = "structured"
+"""Stands for ``structuredContent``, which is no block and has no type."""
 
 LOG_NOTIFICATION = "notifications/message"
 
@@ -141,3 +150,47 @@ UPSTREAM_FAILURES: Mapping[str, bool] = MappingProxyType(
         "truncated": False,
     }
 )
+
+CUSTOM_LABEL = "custom"
+"""Stands for the labels of all custom metrics together, whatever each is called."""
+GUARDED_LABELS = ("tool", "client", "prompt", CUSTOM_LABEL)
+"""The labels whose values are names from the wire, admitted up to a cap."""
+
+# Words of OpenTelemetry's conventions for MCP (semantic-conventions-genai, model/mcp/common.yaml,
+# 2026-08-20) instead of those above: the fallback of `error.type` is spelled in capitals there.
+SEMCONV_OTHER = "_OTHER"
+
+# What the caller did wrong is no failure of the server, whose operations then carry the code alone.
+SEMCONV_CALLER_ERRORS = frozenset({-32700, -32600, -32601, -32602, -32002})
+
+# `error.type` of what ended without a JSON-RPC error code: empty for what did not fail, None for
+# what nobody can say. The conventions fix `tool_error` and, in general, `timeout`; the rest are the
+# outcomes' own words.
+SEMCONV_ERROR_TYPES: Mapping[Outcome, str | None] = MappingProxyType(
+    {
+        **{outcome: outcome.value for outcome in Outcome},
+        Outcome.SUCCESS: "",
+        Outcome.INPUT_REQUIRED: "",
+        Outcome.TASK_CREATED: "",
+        Outcome.PROTOCOL_ERROR: SEMCONV_OTHER,
+        Outcome.UPSTREAM_TIMEOUT: "timeout",
+        Outcome.UNINSPECTED: None,
+    }
+)
+
+# Why a call gave a custom metric nothing to count.
+SKIP_REASONS: Mapping[str, str] = MappingProxyType(
+    {
+        "missing": "the value is not there, or null",
+        "not_a_number": "the value is something else, such as a text or true",
+        "not_finite": "the value is no finite number",
+        "negative": "the value is below 0, and no gauge is meant",
+        "expression_failed": "JMESPath raised an error, such as a function on the wrong type",
+        "unreadable": "the JSON texts of the call could not be read",
+    }
+)
+
+SOFT_ERROR_MATCHED = "matched"
+"""The reason of a soft error whose rule names none."""
+MAX_SOFT_ERROR_REASONS = 20
+"""Different reasons per server besides that one; further ones are `OTHER`."""

@@ -10,13 +10,16 @@ from pydantic import BaseModel, SecretStr, ValidationError
 
 from mcp_proxy_exporter.config import (
     AdminSettings,
+    CustomMetricSettings,
     HeaderSettings,
     InspectionSettings,
     LimitSettings,
     LogSettings,
     MetricsSettings,
+    OutcomesSettings,
     ServerSettings,
     Settings,
+    SoftErrorSettings,
     TcpAddress,
     TimeoutSettings,
     TlsSettings,
@@ -40,9 +43,11 @@ MODELS: list[type[BaseModel]] = [
     LimitSettings,
     InspectionSettings,
     MetricsSettings,
+    CustomMetricSettings,
+    OutcomesSettings,
+    SoftErrorSettings,
     LogSettings,
 ]
-NO_DEFAULT = {"upstream"}
 CANARY = "canary-6f1c"
 
 
@@ -72,7 +77,7 @@ def test_example_with_every_comment_taken_off_is_valid(
     secret.write_text("k\n")
     monkeypatch.setenv("MCP_TOKEN", "t")
     text = EXAMPLE.read_text().replace("/run/secrets/api-key", str(secret))
-    text = re.sub(r"(?m)^# (?=\[|.* = \{)", "", text)
+    text = re.sub(r"(?m)^# (?=\[|[A-Za-z-]+(_[a-z]+)* = )", "", text)
     file = tmp_path / "all.toml"
     file.write_text(text)
     assert load(file).servers[0].header_fields() == (
@@ -87,7 +92,7 @@ def test_example_shows_every_setting_with_a_comment(model: type[BaseModel]) -> N
     text = EXAMPLE.read_text()
     for name in model.model_fields:
         assert re.search(
-            rf"(?m)^# .*\n(\[\[?({name}|servers\.{name})\]\]?|# \[servers\.{name}\]|{name} = )"
+            rf"(?m)^# .*\n((# )?\[\[?(\w+\.)?{name}\]\]?|(# )?{name} = )"
             rf"|^\[{name}\]$",
             text,
         ), name
@@ -109,11 +114,16 @@ def test_document_lists_every_setting_with_its_default() -> None:
         "limits": LimitSettings,
         "inspection": InspectionSettings,
         "metrics": MetricsSettings,
+        "metrics.custom": CustomMetricSettings,
+        "outcomes": OutcomesSettings,
+        "outcomes.soft_errors": SoftErrorSettings,
         "log": LogSettings,
     }
-    assert tables.keys() - {"servers.tls"} == Settings.model_fields.keys()
+    assert {table for table in tables if "." not in table} == Settings.model_fields.keys()
     expected = {
-        f"{table}.{name}": NotImplemented if name in NO_DEFAULT else field.get_default()
+        f"{table}.{name}": NotImplemented
+        if field.is_required()
+        else field.get_default(call_default_factory=True)
         for table, model in tables.items()
         for name, field in model.model_fields.items()
         if name not in {"tls", "headers"}
@@ -127,8 +137,11 @@ def show(default: object) -> str:
     """Write a default as the document does."""
     if default is NotImplemented:
         return "required"
+    if default is None or default == {}:
+        return "none"
     if isinstance(default, tuple):
-        return f"`[{', '.join(f'{number:g}' for number in default)}]`"
+        texts = (f'"{one}"' if isinstance(one, str) else f"{one:g}" for one in default)
+        return f"`[{', '.join(texts)}]`"
     text = f'"{default}"' if isinstance(default, str) else f"{default!s}".lower()
     return f"`{text.removesuffix('.0')}`"
 
@@ -144,7 +157,10 @@ def test_defaults_agree_with_the_parts_that_use_them() -> None:
     assert inspection.session_idle_seconds == limits.session_idle_seconds
     assert inspection.task_seconds == limits.task_seconds
     assert MetricsSettings().max_tools == MetricsOptions().max_tools
+    assert MetricsSettings().max_listed_tools == MetricsOptions().max_listed_tools
     assert MetricsSettings().max_clients == MetricsOptions().max_clients
+    assert MetricsSettings().max_prompts == MetricsOptions().max_prompts
+    assert MetricsSettings().bytes_per_token == MetricsOptions().bytes_per_token
     assert MetricsSettings().duration_buckets == DURATION_BUCKETS
 
 

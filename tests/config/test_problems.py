@@ -138,6 +138,20 @@ IN_TABLES = [
      "interpret input, got 'maybe'")),
     ("[metrics]\nmax_tools = 0", "metrics.max_tools: should be greater than 0, got 0"),
     ("[metrics]\nmax_clients = 0", "metrics.max_clients: should be greater than 0, got 0"),
+    ("[metrics]\nmax_prompts = 0", "metrics.max_prompts: should be greater than 0, got 0"),
+    ("[metrics]\ndisable = 'mcp_*'", "metrics.disable: must be an array"),
+    ("[metrics]\nlabels = {a = ''}", ("metrics.labels.a: must be one line of text, and not empty, "
+     "got ''")),
+    ("[metrics]\nlabels = {a = 'b\tc'}", ("metrics.labels.a: must be one line of text, and not "
+     "empty, got 'b\\tc'")),
+    ("[metrics.labels]\n\n'a-b' = 'c'", ("metrics.labels.a-b: must be letters, digits and '_', and "
+     "not begin with a digit, got 'a-b'")),
+    ("[metrics.labels]\n__a = 'c'", ("metrics.labels.__a: must not begin with '__', which belongs "
+     "to Prometheus, got '__a'")),
+    ("[metrics.labels]\nle = 'c'", ("metrics.labels.le: is a label that the exporter sets itself, "
+     "got 'le'")),
+    ("[metrics]\nbuckets = {a = [1, 1]}", ("metrics.buckets.a: "
+     "must be positive numbers, each larger than the one before")),
     ("[metrics]\nduration_buckets = [1, 1]", ("metrics.duration_buckets: "
      "must be positive numbers, each larger than the one before")),
     ("[metrics]\nduration_buckets = [0, 1]", ("metrics.duration_buckets: "

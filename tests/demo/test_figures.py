@@ -161,3 +161,29 @@ def test_no_history_is_no_rows() -> None:
 
     assert history.recent().rows == ()
     assert history.overall().rows == ()
+
+
+def test_custom_metrics_are_read_by_name_over_all_servers() -> None:
+    text = """\
+cat_successes_total{server="cats",tool="scratch_sofa"} 3
+cat_successes_total{server="dogs",tool="scratch_sofa"} 2
+cat_last_level{server="cats",tool="scratch_sofa"} 77
+cat_level_bucket{server="cats",tool="scratch_sofa",le="50.0"} 1
+cat_level_bucket{server="cats",tool="scratch_sofa",le="100.0"} 4
+cat_level_bucket{server="cats",tool="scratch_sofa",le="+Inf"} 4
+cat_level_count{server="cats",tool="scratch_sofa"} 4
+cat_level_sum{server="cats",tool="scratch_sofa"} 260
+"""
+    history = History(10)
+    history.add(read_snapshot(text, 1.0))
+
+    custom = history.recent().custom
+
+    assert {name: reading.value for name, reading in custom.items()} == {
+        "cat_successes_total": 5,
+        "cat_last_level": 77,
+        "cat_level": 4,
+    }
+    assert custom["cat_level"].estimate(0.5) == pytest.approx(50 + 50 / 3)
+    assert custom["cat_last_level"].estimate(0.5) is None
+    assert history.overall().custom == custom

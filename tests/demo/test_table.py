@@ -1,11 +1,12 @@
 """How the table looks, by value."""
 
+import math
 import re
 from dataclasses import replace
 
 import pytest
 
-from mcp_proxy_exporter.demo.figures import Row
+from mcp_proxy_exporter.demo.figures import Reading, Row
 from mcp_proxy_exporter.demo.table import (
     View,
     format_seconds,
@@ -134,6 +135,34 @@ def test_plain_lines_have_one_tool_each() -> None:
         " in_flight=1\n"
         "  17.4s  sharpen_claw   calls=0 rate=-/s errors=- p50=- p95=- in_flight=0\n"
         "  17.4s  No new figures\n"
+    )
+
+
+CUSTOM = {
+    "cat_level": Reading(value=4, buckets={50: 1, 100: 4, math.inf: 4}),
+    "cat_failures_total": Reading(value=3),
+    "cat_new": Reading(buckets={50: 0, math.inf: 0}),
+}
+
+
+def test_the_cats_own_metrics_stand_below_the_table() -> None:
+    picture = render_frame(replace(VIEW, custom=CUSTOM), width=79, colour=False)
+
+    table, totals = PLAIN.split("Totals")
+    assert picture == (
+        f"{table}metrics of the cats' own, by configuration alone\n"
+        "cat_failures_total  3\n"
+        "cat_level           4 observed, p50 67, p95 97\n"
+        "cat_new             0 observed\n"
+        f"\nTotals{totals}"
+    )
+
+
+def test_plain_lines_have_one_metric_of_the_cats_own_each() -> None:
+    assert render_lines(replace(VIEW, rows=(), custom=CUSTOM)) == (
+        "  17.4s  cat_failures_total: 3\n"
+        "  17.4s  cat_level: 4 observed, p50 67, p95 97\n"
+        "  17.4s  cat_new: 0 observed\n"
     )
 
 

@@ -7,8 +7,10 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as read_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as read_text
 
+from mcp_proxy_exporter.config.custom import CustomMetricSettings, SoftErrorSettings
 from mcp_proxy_exporter.observe.exposition import OPENMETRICS, TEXT
 from mcp_proxy_exporter.observe.metrics import Metrics, MetricsOptions, ServerMetrics
+from mcp_proxy_exporter.observe.switches import Switches
 from mcp_proxy_exporter.protocol.events import Call, CallClosed, CallOpened, Tool, ToolsListed
 from mcp_proxy_exporter.protocol.outcome import Outcome
 
@@ -60,11 +62,16 @@ HOSTILE_NAMES: Final = (
 )
 
 
-def make_metrics(
+def make_metrics(  # noqa: PLR0913  # each is a setting
     *,
     max_tools: int = 200,
     max_listed_tools: int = 1000,
     max_clients: int = 50,
+    max_prompts: int = 50,
+    semconv: bool = False,
+    disable: tuple[str, ...] = (),
+    custom: tuple[CustomMetricSettings, ...] = (),
+    soft_errors: tuple[SoftErrorSettings, ...] = (),
     wall: float = UNIX_TIME,
 ) -> Metrics:
     """Return metrics with clocks that stand still."""
@@ -72,6 +79,10 @@ def make_metrics(
         max_tools=max_tools,
         max_listed_tools=max_listed_tools,
         max_clients=max_clients,
+        max_prompts=max_prompts,
+        switches=Switches(semconv=semconv, disable=disable),
+        custom=custom,
+        soft_errors=soft_errors,
         wall_clock=lambda: wall,
         monotonic_clock=lambda: MONOTONIC,
     )
@@ -92,7 +103,7 @@ class Figures:
                 assert key not in self.samples, key
                 self.samples[key] = sample.value
 
-    def __call__(self, name: str, **labels: str) -> float | None:
+    def __call__(self, name: str, /, **labels: str) -> float | None:
         """Return the value of a series; None where there is none."""
         return self.samples.get((name, frozenset(labels.items())))
 
@@ -104,7 +115,7 @@ class Figures:
         """Return the values of one label."""
         return {labels[label] for labels in self.series(name)}
 
-    def total(self, name: str, **labels: str) -> float:
+    def total(self, name: str, /, **labels: str) -> float:
         """Return the sum of all series of a sample name that have these label values."""
         return sum(
             value

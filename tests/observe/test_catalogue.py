@@ -31,13 +31,16 @@ def test_help_is_a_sentence_on_one_line(family: Family) -> None:
 
 @each_family
 def test_every_label_is_accounted_for_in_the_bound(family: Family) -> None:
-    factors = family.bound.split("*")
+    terms = [term.split("*") for term in family.bound.split("+")]
+    factors = {factor for term in terms for factor in term}
     assert all(factor.isdecimal() or factor in DIMENSIONS for factor in factors)
-    assert ("S" in factors) == ("server" in family.labels)
-    assert ("T" in factors) == ("tool" in family.labels)
+    assert all(("S" in term) == ("server" in family.labels) for term in terms)
+    assert ("T" in factors) == bool({"tool", "gen_ai_tool_name"} & {*family.labels})
+    assert ("Q" in factors) == ("gen_ai_prompt_name" in family.labels)
     assert bool({"O", "A"} & {*factors}) == ("outcome" in family.labels)
     assert ("K" in factors) == ("client" in family.labels)
     assert ("P" in factors) == ("protocol_version" in family.labels)
+    assert ("Y" in factors) == ("type" in family.labels)
     assert not {"le", "quantile"} & set(family.labels)
 
 
@@ -61,6 +64,7 @@ def test_sections_stand_in_the_order_of_the_document() -> None:
         "Sessions, streams and clients",
         "Inventory",
         "HTTP and the upstream",
+        "OpenTelemetry names",
         "The exporter itself",
     )
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from mcp_proxy_exporter.observe.bounds import limit
 from mcp_proxy_exporter.observe.catalogue import FAMILIES, SECTIONS
 from mcp_proxy_exporter.observe.document import (
     DELIVERIES,
@@ -12,7 +13,6 @@ from mcp_proxy_exporter.observe.document import (
     STREAM_KINDS,
     TASK_OUTCOMES,
     describe,
-    limit,
 )
 from mcp_proxy_exporter.observe.family import DIMENSIONS
 from mcp_proxy_exporter.protocol.events import Delivery, SessionEnd, StreamKind, TaskOutcome
@@ -53,7 +53,8 @@ def test_every_word_of_the_program_is_explained() -> None:
 
 def test_the_formula_is_the_sum_of_all_bounds() -> None:
     sizes = {"S": 3, "T": 7, "K": 5}
-    lines = sum(family.limit(sizes) * family.lines for family in FAMILIES)
+    standard = [family for family in FAMILIES if not family.optional]
+    lines = sum(family.limit(sizes) * family.lines for family in standard)
     assert limit(servers=3, tools=7, clients=5) == lines
     process = limit(servers=0, tools=0, clients=0)
     server = limit(servers=1, tools=0, clients=0) - process
@@ -63,8 +64,19 @@ def test_the_formula_is_the_sum_of_all_bounds() -> None:
     assert f"`{process} + S x ({server} + {tool} x T + {client} x K)`" in describe()
 
 
+def test_the_formula_of_what_is_off_by_default_is_the_sum_of_the_rest() -> None:
+    sizes = {"S": 3, "T": 7, "K": 5, "Q": 2}
+    every = limit(servers=3, tools=7, clients=5, prompts=2)
+    assert every == sum(family.limit(sizes) * family.lines for family in FAMILIES)
+    found = re.search(r"`S x \((\d+) \+ (\d+) x \(T \+ Q\)\)`", describe())
+    assert found is not None
+    server, name = map(int, found.groups())
+    assert every == limit(servers=3, tools=7, clients=5) + 3 * (server + name * (7 + 2))
+
+
 def test_a_tools_own_lines_are_those_of_its_calls_and_of_its_tasks() -> None:
-    found = re.search(r"has (\d+) \+ (\d+) x `n` lines, and (\d+)\s+more if tasks", describe())
+    sentence = r"has at most (\d+) \+ (\d+) x `n` lines, and (\d+) more if\s+tasks"
+    found = re.search(sentence, describe())
     assert found is not None
     fixed, per_outcome, tasks = map(int, found.groups())
     tool = limit(servers=1, tools=1, clients=0) - limit(servers=1, tools=0, clients=0)

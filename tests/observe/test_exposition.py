@@ -8,7 +8,9 @@ from collections.abc import Callable
 import pytest
 from prometheus_client import exposition as library_text
 from prometheus_client.openmetrics import exposition as library_openmetrics
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as read_openmetrics
 
+from mcp_proxy_exporter.config.custom import SoftErrorSettings
 from mcp_proxy_exporter.observe.catalogue import FAMILIES
 from mcp_proxy_exporter.observe.exposition import OPENMETRICS, TEXT, Exposition, choose
 from mcp_proxy_exporter.observe.metrics import Metrics
@@ -16,6 +18,7 @@ from mcp_proxy_exporter.protocol.events import (
     Call,
     CallClosed,
     CallOpened,
+    Content,
     Delivery,
     Direction,
     HttpExchangeClosed,
@@ -25,6 +28,7 @@ from mcp_proxy_exporter.protocol.events import (
     LateResponse,
     MessageKind,
     MessageSeen,
+    ServerDescribed,
     SessionClosed,
     SessionEnd,
     SessionOpened,
@@ -41,6 +45,7 @@ from mcp_proxy_exporter.protocol.events import (
 from mcp_proxy_exporter.protocol.outcome import Outcome
 from tests.observe.figures import (
     HOSTILE_NAMES,
+    OFFSET,
     Figures,
     call_tool,
     from_openmetrics,
@@ -62,7 +67,8 @@ PROMETHEUS_3 = (
 
 def make_busy_metrics() -> Metrics:
     """Return metrics in which every family has a series."""
-    metrics = make_metrics()
+    rule = SoftErrorSettings(when="tool == 'hunt'")
+    metrics = make_metrics(semconv=True, soft_errors=(rule,))
     for name in ("cats", "dogs"):
         server = metrics.server(name)
         call_tool(server, "early")
@@ -70,7 +76,14 @@ def make_busy_metrics() -> Metrics:
         for outcome in Outcome:
             call_tool(server, "nap", outcome)
         call_tool(server, "invented")
+        hunt = Call("tools/call", "hunt", 3.0)
+        server.handle(CallOpened(hunt))
+        content = Content(("text", "image"), structured=True, duplicated=9)
+        server.handle(
+            CallClosed(hunt, Outcome.SUCCESS, 4.0, 3.5, 300, content=content, repeated=True)
+        )
         server.handle(CallOpened(Call("tools/call", "hunt", 3.0)))
+        server.handle(ServerDescribed("cat", "1", "2025-11-25", 9))
         failed = Call("prompts/get", None, 1.0)
         server.handle(CallOpened(failed))
         server.handle(CallClosed(failed, Outcome.PROTOCOL_ERROR, 2.0, 2.0, None, -32602))
@@ -179,11 +192,14 @@ def comments(written: bytes) -> list[bytes]:
 
 
 def test_every_family_of_the_table_is_in_a_scrape_in_order_and_nothing_else() -> None:
-    for metrics in (make_metrics(), make_busy_metrics()):
+    for metrics, families in (
+        (make_metrics(), [family for family in FAMILIES if not family.optional]),
+        (make_busy_metrics(), FAMILIES),
+    ):
         types = [line.split() for line in comments(TEXT.render(metrics)) if b"TYPE" in line]
         found = [(name.decode(), kind.decode()) for _, _, name, kind in types]
         own = [entry for entry in found if entry[0].startswith("mcp_")]
-        assert own == [(family.name, family.kind.value) for family in FAMILIES]
+        assert own == [(family.name, family.kind.value) for family in families]
 
 
 def test_busy_metrics_have_a_series_of_every_family() -> None:
@@ -207,6 +223,37 @@ def test_there_are_no_created_series(
 ) -> None:
     names = {name for name, _ in read(exposition.render(make_busy_metrics())).samples}
     assert not {name for name in names if name.endswith("_created")}
+
+
+def test_openmetrics_names_the_trace_of_the_last_call_in_each_bucket() -> None:
+    metrics = make_metrics()
+    server = metrics.server("cats")
+    list_tools(server, "nap", "hunt")
+    call_tool(server, "hunt")
+    for trace, took in (("a" * 32, 0.02), ("b" * 32, 0.02), (None, 0.02), ("c" * 32, 400)):
+        call = Call("tools/call", "nap", 10.0, trace_id=trace)
+        server.handle(CallOpened(call))
+        server.handle(CallClosed(call, Outcome.SUCCESS, 10.0 + took))
+    waiting = Call("subscriptions/listen", None, 10.0, trace_id="d" * 32)
+    server.handle(CallOpened(waiting))
+    server.handle(CallClosed(waiting, Outcome.SUCCESS, 11.0))
+    written = OPENMETRICS.render(metrics).decode()
+    families = list(read_openmetrics(written))  # type: ignore[no-untyped-call]
+    found = {
+        (sample.name, sample.labels["le"]): sample.exemplar
+        for family in families
+        for sample in family.samples
+        if sample.exemplar is not None
+    }
+    assert {
+        (name, le): (exemplar.labels, round(exemplar.value, 6), float(exemplar.timestamp))
+        for (name, le), exemplar in found.items()
+    } == {
+        (f"{name}_bucket", le): ({"trace_id": trace}, took, OFFSET + 10.0 + took)
+        for name in ("mcp_tool_call_duration_seconds", "mcp_request_duration_seconds")
+        for le, trace, took in (("0.025", "b" * 32, 0.02), ("+Inf", "c" * 32, 400))
+    }
+    assert " # {" not in TEXT.render(metrics).decode()
 
 
 def test_openmetrics_ends_and_names_units() -> None:

@@ -18,10 +18,11 @@ def test_lines_of_a_series() -> None:
     assert make(Kind.HISTOGRAM, buckets=(1.0, 2.0)).lines == 5
 
 
-def test_a_bound_is_a_product() -> None:
+def test_a_bound_is_a_sum_of_products() -> None:
     sizes = {"S": 3, "T": 5}
     assert make(Kind.GAUGE, bound="1").limit(sizes) == 1
     assert make(Kind.GAUGE, bound="S*T*2").limit(sizes) == 30
+    assert make(Kind.GAUGE, bound="S*T+S*2+1").limit(sizes) == 22
     codes = DIMENSIONS["C"].size
     assert codes is not None
     assert make(Kind.GAUGE, bound="S*C").limit(sizes) == 3 * codes
@@ -29,4 +30,4 @@ def test_a_bound_is_a_product() -> None:
 
 def test_a_bound_of_something_unheard_of_is_an_error() -> None:
     with pytest.raises(KeyError):
-        make(Kind.GAUGE, bound="S*Z").limit({"S": 1, "T": 1})
+        make(Kind.GAUGE, bound="S*?").limit({"S": 1, "T": 1})

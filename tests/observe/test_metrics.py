@@ -1,5 +1,6 @@
 import platform
 import random
+import time
 from collections import Counter
 from typing import get_args
 
@@ -7,11 +8,16 @@ import pytest
 from prometheus_client import Gauge
 
 from mcp_proxy_exporter import __version__
-from mcp_proxy_exporter.observe.catalogue import FAMILIES
-from mcp_proxy_exporter.observe.document import limit
-from mcp_proxy_exporter.observe.exposition import TEXT
-from mcp_proxy_exporter.observe.metrics import Metrics, MetricsOptions
-from mcp_proxy_exporter.observe.words import HTTP_METHODS, OTHER, REQUEST_METHODS
+from mcp_proxy_exporter.observe.bounds import limit
+from mcp_proxy_exporter.observe.exposition import OPENMETRICS
+from mcp_proxy_exporter.observe.metrics import Metrics, MetricsOptions, ServerMetrics
+from mcp_proxy_exporter.observe.words import (
+    GUARDED_LABELS,
+    HTTP_METHODS,
+    JSONRPC_CODES,
+    OTHER,
+    REQUEST_METHODS,
+)
 from mcp_proxy_exporter.protocol.events import (
     Call,
     CallClosed,
@@ -30,7 +36,14 @@ from mcp_proxy_exporter.protocol.events import (
     TaskOutcome,
 )
 from mcp_proxy_exporter.protocol.outcome import Outcome
-from tests.observe.figures import Figures, call_tool, from_text, list_tools, make_metrics, scrape
+from tests.observe.figures import (
+    Figures,
+    call_tool,
+    from_openmetrics,
+    list_tools,
+    make_metrics,
+    scrape,
+)
 
 
 def test_every_event_has_its_place() -> None:
@@ -73,32 +86,11 @@ def test_how_full_the_labels_are_is_told_over_all_servers() -> None:
     assert figures("mcp_proxy_label_overflow_total", label="tool") == 0
 
 
-@pytest.mark.parametrize("label", ["tool", "client"])
+@pytest.mark.parametrize("label", GUARDED_LABELS)
 def test_how_full_the_labels_are_is_told_before_any_server_exists(label: str) -> None:
     figures = scrape(make_metrics())
     for name in ("label_overflow_total", "label_values", "label_values_limit"):
         assert figures(f"mcp_proxy_{name}", label=label) == 0
-
-
-def test_configured_buckets_are_those_of_durations_only() -> None:
-    metrics = Metrics(MetricsOptions(duration_buckets=(0.5, 2)))
-    server = metrics.server("cats")
-    call_tool(server, "nap")
-    server.handle(HttpExchangeClosed("POST", 200, 0.1, False, 0.1, 0.1))  # noqa: FBT003
-    figures = scrape(metrics)
-    configured = {family.name for family in FAMILIES if family.configurable}
-    assert len(configured) == 4
-    for name in configured:
-        assert figures.values(f"{name}_bucket", "le") == {"0.5", "2.0", "+Inf"}
-    assert len(figures.values("mcp_tool_result_size_bytes_bucket", "le")) == 10
-
-
-@pytest.mark.parametrize(
-    "buckets", [(), (0, 1), (-1, 1), (2, 1), (1, 1), (1, float("inf")), (float("nan"), 1)]
-)
-def test_buckets_that_make_no_histogram_are_refused(buckets: tuple[float, ...]) -> None:
-    with pytest.raises(ValueError, match="duration_buckets must be positive finite"):
-        MetricsOptions(duration_buckets=buckets)
 
 
 def test_the_registry_refuses_a_second_family_of_a_name() -> None:
@@ -210,17 +202,52 @@ def keyed(counts: Counter[str]) -> Counter[tuple[str, ...]]:
 
 
 def test_a_hundred_thousand_invented_names_stay_below_the_stated_bound() -> None:
-    chance = random.Random(1)  # noqa: S311  # repeatable, no secret
-    metrics = make_metrics(max_tools=50, max_listed_tools=20, max_clients=10)
+    metrics = make_metrics(
+        max_tools=50, max_listed_tools=20, max_clients=10, max_prompts=15, semconv=True
+    )
     server = metrics.server("cats")
+    invent_calls(server, 100_000)
+    started = time.perf_counter()
+    written = OPENMETRICS.render(metrics)
+    took = time.perf_counter() - started
+    own = [line for line in written.splitlines() if line.startswith(b"mcp_")]
+    bound = limit(servers=1, tools=50 + 20 + 1, clients=10 + 2, prompts=15 + 1)
+    print(f"{len(own)} lines of at most {bound}, written in {took * 1000:.0f} ms")  # noqa: T201
+    assert len(own) <= bound
+    sizes = {"S": 1, "T": 71, "K": 12, "Q": 16}
+    for held in metrics.store:
+        assert len(held.series()) <= held.family.limit(sizes), held.family.name
+    figures = from_openmetrics(written)
+    assert len(figures.values("mcp_tool_calls_total", "tool")) == 51
+    assert len(figures.values("mcp_client_requests_total", "client")) == 11
+    prompts = figures.values("mcp_server_operation_duration_seconds_count", "gen_ai_prompt_name")
+    assert len(prompts) == 15 + len(("", "_OTHER"))
+    for label, limited in (("tool", 50), ("client", 10), ("prompt", 15)):
+        assert len(server.names[label]) == limited
+        assert figures("mcp_proxy_label_values", label=label) == limited
+        assert (figures("mcp_proxy_label_overflow_total", label=label) or 0) > 1000
+    # Real tools have their series all the same.
+    list_tools(server, *(f"real-{number}" for number in range(20)))
+    for number in range(20):
+        call_tool(server, f"real-{number}")
+    figures = scrape(metrics)
+    for number in range(20):
+        tool = {"server": "cats", "tool": f"real-{number}", "outcome": "success"}
+        assert figures("mcp_tool_calls_total", **tool) == 1
+
+
+def invent_calls(server: ServerMetrics, count: int) -> None:
+    chance = random.Random(1)  # noqa: S311  # repeatable, no secret
     outcomes, ends = tuple(Outcome), tuple(TaskOutcome)
-    for number in range(100_000):
-        method = "tools/call" if number % 3 else f"method/{number}"
+    for number in range(count):
+        method = ("tools/call", "prompts/get", f"method/{number}", "tools/call")[number % 4]
         client = Client(f"client-{chance.getrandbits(64)}", f"version-{number}")
-        call = Call(method, f"tool-{chance.getrandbits(64)}", float(number), client)
+        trace = f"{number:032x}" if number % 3 == 0 else None
+        call = Call(method, f"name-{chance.getrandbits(64)}", float(number), client, trace)
         server.handle(CallOpened(call))
-        outcome = outcomes[number % len(outcomes)]
-        server.handle(CallClosed(call, outcome, number + 0.5, None, number, number))
+        outcome = chance.choice(outcomes)
+        code = chance.choice((None, number, *JSONRPC_CODES))
+        server.handle(CallClosed(call, outcome, number + chance.random(), None, number, code))
         if number % 4 == 0:
             server.handle(TaskOpened(call))
             server.handle(TaskClosed(call, chance.choice(ends), 1.0))
@@ -230,16 +257,3 @@ def test_a_hundred_thousand_invented_names_stay_below_the_stated_bound() -> None
             server.handle(HttpExchangeClosed(verb, chance.randrange(1000), 0.1, False, 0, 0))  # noqa: FBT003
             direction, kind = chance.choice(tuple(Direction)), MessageKind.NOTIFICATION
             server.handle(MessageSeen(direction, kind, f"notifications/{number}", 9, str(number)))
-    written = TEXT.render(metrics)
-    own = [line for line in written.splitlines() if line.startswith(b"mcp_")]
-    assert len(own) <= limit(servers=1, tools=50 + 20 + 1, clients=10 + 2)
-    figures = from_text(written)
-    sizes = {"S": 1, "T": 71, "K": 12}
-    for held in metrics.store:
-        assert len(held.series()) <= held.family.limit(sizes), held.family.name
-    assert len(figures.values("mcp_tool_calls_total", "tool")) == 51
-    assert len(figures.values("mcp_client_requests_total", "client")) == 11
-    assert {label: len(names) for label, names in server.names.items()} == {
-        "tool": 50,
-        "client": 10,
-    }

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import pytest
 from prometheus_client.metrics_core import Metric
@@ -30,22 +31,15 @@ HISTOGRAM = Family(
     buckets=(1, 2.5),
     help="Waits.",
 )
-SET = Family(
-    name="mcp_set_seconds",
-    kind=Kind.HISTOGRAM,
-    unit="seconds",
-    bound="1",
-    buckets=(1,),
-    configurable=True,
-    help="Set.",
-)
 POLLED = Family(
     name="mcp_open", kind=Kind.GAUGE, labels=("side",), bound="2", polled=True, help="Open."
 )
+FAMILIES = (COUNTER, GAUGE, SUMMARY, HISTOGRAM, POLLED)
+TRACE = "0af7651916cd43dd8448eb211c80319c"
 
 
 def make_store() -> Store:
-    return Store((COUNTER, GAUGE, SUMMARY, HISTOGRAM, SET, POLLED), duration_buckets=(0.5, 4))
+    return Store(FAMILIES)
 
 
 @pytest.mark.parametrize(
@@ -98,9 +92,73 @@ def test_a_histogram_counts_up_to_and_including_each_bound() -> None:
     ]
 
 
-def test_buckets_that_may_be_set_are_set() -> None:
-    lines = make_store().of(Histograms, "mcp_set_seconds").child().lines()
-    assert b'mcp_set_seconds_bucket{le="0.5"} 0\nmcp_set_seconds_bucket{le="4.0"} 0\n' in lines
+def test_the_last_traced_value_of_each_bucket_is_its_exemplar() -> None:
+    waits = make_store().of(Histograms, "mcp_wait_seconds").child("a")
+    waits.observe(1)
+    assert waits.lines_with_exemplars() == waits.lines()
+    waits.observe_traced(2, "old", 1e9)
+    at = 1.7e9 + 0.12345
+    waits.observe_traced(2.5, TRACE, at)
+    waits.observe_traced(3, "a%d", 1e9)
+    waits.observe(2)
+    assert waits.lines_with_exemplars().decode().splitlines() == [
+        'mcp_wait_seconds_bucket{tool="a",le="1.0"} 1',
+        f'mcp_wait_seconds_bucket{{tool="a",le="2.5"}} 4 # {{trace_id="{TRACE}"}} 2.5 {at:.3f}',
+        'mcp_wait_seconds_bucket{tool="a",le="+Inf"} 5 # {trace_id="a%d"} 3 1000000000.000',
+        'mcp_wait_seconds_count{tool="a"} 5',
+        'mcp_wait_seconds_sum{tool="a"} 10.5',
+    ]
+    assert b"#" not in waits.lines()
+
+
+def test_constant_labels_follow_the_familys_own_in_every_series() -> None:
+    constants = (("env", "pr%d"), ("site", 'b"'))
+    store = Store([replace(family, constants=constants) for family in FAMILIES])
+    store.of(Values, "mcp_calls_total").child("a")
+    store.of(Values, "mcp_up").child()
+    store.of(Summaries, "mcp_size_bytes").child("a")
+    store.of(Histograms, "mcp_wait_seconds").child("a")
+    polled = store.of(Polled, "mcp_open")
+    polled.watch(lambda: [Value(polled.family, ("client",))])
+    lines = b"".join(series.lines() for held in store for series in held.series()).decode()
+    both = 'env="pr%d",site="b\\""'
+    assert lines.splitlines() == [
+        f'mcp_calls_total{{tool="a",{both}}} 0',
+        f"mcp_up{{{both}}} 0",
+        f'mcp_size_bytes_count{{tool="a",{both}}} 0',
+        f'mcp_size_bytes_sum{{tool="a",{both}}} 0',
+        *(
+            f'mcp_wait_seconds_bucket{{tool="a",{both},le="{le}"}} 0'
+            for le in ("1.0", "2.5", "+Inf")
+        ),
+        f'mcp_wait_seconds_count{{tool="a",{both}}} 0',
+        f'mcp_wait_seconds_sum{{tool="a",{both}}} 0',
+        f'mcp_open{{side="client",{both}}} 0',
+    ]
+    samples = flatten(store.collect())
+    assert len(samples) == 10
+    assert all(labels.items() >= dict(constants).items() for _, labels, _ in samples)
+
+
+def test_hidden_families_keep_nothing_and_show_nothing() -> None:
+    store = Store(FAMILIES, hidden={family.name for family in FAMILIES} - {"mcp_up"})
+    calls = store.of(Values, "mcp_calls_total")
+    waits = store.of(Histograms, "mcp_wait_seconds")
+    for name in map(str, range(100)):
+        calls.child(name).value += 1
+        store.of(Summaries, "mcp_size_bytes").child(name).observe(3)
+        waits.child(name).observe(3)
+        waits.child(name).observe_traced(3, TRACE, 1e9)
+    assert calls.child("a") is calls.child("b")
+    assert waits.child("a").bounds == ()
+    store.of(Polled, "mcp_open").watch(lambda: pytest.fail("nobody wants to know"))
+    assert not store.of(Polled, "mcp_open").series()
+    assert not calls.series()
+    assert [held.family for held in store] == [GAUGE]
+    assert [metric.name for metric in store.collect()] == ["mcp_up"]
+    assert [metric.name for metric in store.describe()] == ["mcp_up"]
+    assert store.shows("mcp_up")
+    assert not store.shows("mcp_calls_total")
 
 
 def test_the_same_labels_are_the_same_series() -> None:
@@ -122,9 +180,7 @@ def test_a_polled_gauge_shows_what_its_sources_say_now() -> None:
 
 def test_a_family_is_held_as_its_kind_says() -> None:
     store = make_store()
-    assert [type(held) for held in store] == [
-        *(Values, Values, Summaries, Histograms, Histograms, Polled)
-    ]
+    assert [type(held) for held in store] == [*(Values, Values, Summaries, Histograms, Polled)]
     with pytest.raises(TypeError, match="mcp_wait_seconds is no Values but Histograms"):
         store.of(Values, "mcp_wait_seconds")
     with pytest.raises(KeyError):
@@ -143,7 +199,6 @@ def test_the_store_is_a_collector_of_the_client_library() -> None:
         ("mcp_up", "gauge", ""),
         ("mcp_size_bytes", "summary", "bytes"),
         ("mcp_wait_seconds", "histogram", "seconds"),
-        ("mcp_set_seconds", "histogram", "seconds"),
         ("mcp_open", "gauge", ""),
     ]
     assert flatten(store.collect()) == [

@@ -12,6 +12,7 @@ from mcp_proxy_exporter.observe.catalogue.buckets import DURATION_BUCKETS
 from mcp_proxy_exporter.observe.catalogue.calls import OPERATIONS, TASKS, TOOL_CALLS
 from mcp_proxy_exporter.observe.catalogue.exporter import EXPORTER
 from mcp_proxy_exporter.observe.catalogue.peers import HTTP, INVENTORY, SESSIONS
+from mcp_proxy_exporter.observe.catalogue.semconv import SEMCONV
 from mcp_proxy_exporter.observe.family import Family
 
 __all__ = ["DURATION_BUCKETS", "FAMILIES", "SECTIONS"]
@@ -24,6 +25,7 @@ SECTIONS: Mapping[str, tuple[Family, ...]] = MappingProxyType(
         "Sessions, streams and clients": SESSIONS,
         "Inventory": INVENTORY,
         "HTTP and the upstream": HTTP,
+        "OpenTelemetry names": SEMCONV,
         "The exporter itself": EXPORTER,
     }
 )

@@ -10,6 +10,7 @@ from mcp_proxy_exporter.observe.catalogue.buckets import (
     TASK_BUCKETS,
 )
 from mcp_proxy_exporter.observe.family import Family, Kind
+from mcp_proxy_exporter.protocol.limits import Limits
 
 TOOL_CALLS = (
     Family(
@@ -56,11 +57,44 @@ TOOL_CALLS = (
         help="Size of a tool's result as JSON text: what it costs a model's context.",
     ),
     Family(
+        name="mcp_tool_result_content_blocks_total",
+        kind=Kind.COUNTER,
+        labels=("server", "tool", "type"),
+        bound="S*T*Y",
+        help="Content blocks in the results of tool calls, by type; "
+        "a result's structuredContent counts as one.",
+    ),
+    Family(
+        name="mcp_tool_result_duplicated_bytes_total",
+        kind=Kind.COUNTER,
+        unit="bytes",
+        labels=("server", "tool"),
+        bound="S*T",
+        help="Text in the content of tools' results that only says again what their "
+        "structuredContent says.",
+    ),
+    Family(
+        name="mcp_tool_soft_errors_total",
+        kind=Kind.COUNTER,
+        labels=("server", "tool", "reason"),
+        bound="S*T*Z",
+        help="Tool calls that ended like a success and that a rule of the configuration calls a "
+        "failure, by the reason that the rule gives. Their outcome is tool_error everywhere.",
+    ),
+    Family(
         name="mcp_unknown_tool_calls_total",
         kind=Kind.COUNTER,
         labels=("server",),
         bound="S",
         help="Calls of a name that no tools/list showed, counted once a list was seen to its end.",
+    ),
+    Family(
+        name="mcp_tool_repeated_calls_total",
+        kind=Kind.COUNTER,
+        labels=("server", "tool"),
+        bound="S*T",
+        help="Tool calls with the same arguments and result as another one of their session within "
+        f"{Limits().repeat_seconds:.0f} seconds: so calls an agent that runs in a circle.",
     ),
 )
 

@@ -94,6 +94,83 @@ INVENTORY = (
         help="1 for each tool of the last complete tools/list, with the server's own unverified "
         "hints: true, false or unset.",
     ),
+    Family(
+        name="mcp_tool_definition_size_bytes",
+        kind=Kind.GAUGE,
+        unit="bytes",
+        labels=("server", "tool", "part"),
+        bound="S*T*4",
+        polled=True,
+        help="Size of a tool's definition in the last complete tools/list, as JSON text, by what "
+        "it is spent on.",
+    ),
+    Family(
+        name="mcp_tool_definition_estimated_tokens",
+        kind=Kind.GAUGE,
+        labels=("server", "tool"),
+        bound="S*T",
+        polled=True,
+        help="Rough cost of a tool's definition to a model's context: its size, all parts "
+        "together, divided by a fixed number of bytes per token.",
+    ),
+    Family(
+        name="mcp_tools_list_size_bytes",
+        kind=Kind.GAUGE,
+        unit="bytes",
+        labels=("server",),
+        bound="S",
+        help="Size of the last complete tools/list as JSON text, all pages together; "
+        "absent before one was seen.",
+    ),
+    Family(
+        name="mcp_server_instructions_size_bytes",
+        kind=Kind.GAUGE,
+        unit="bytes",
+        labels=("server",),
+        bound="S",
+        help="Size of the instructions that the server last gave a client, as JSON text; "
+        "0 for none, absent before it described itself.",
+    ),
+    Family(
+        name="mcp_tool_definition_changes_total",
+        kind=Kind.COUNTER,
+        labels=("server", "tool"),
+        bound="S*T",
+        help="Complete lists that showed another definition of a tool than the last one that had "
+        "it; the order of members and blanks between them do not matter.",
+    ),
+    Family(
+        name="mcp_tools_added_total",
+        kind=Kind.COUNTER,
+        labels=("server",),
+        bound="S",
+        help="Tools that a complete tools/list showed and the one before it did not. "
+        "The first list adds none.",
+    ),
+    Family(
+        name="mcp_tools_removed_total",
+        kind=Kind.COUNTER,
+        labels=("server",),
+        bound="S",
+        help="Tools that a complete tools/list did not show any more.",
+    ),
+    Family(
+        name="mcp_tools_list_last_success_timestamp_seconds",
+        kind=Kind.GAUGE,
+        unit="seconds",
+        labels=("server",),
+        bound="S",
+        help="Unix time when a tools/list was last seen to its end; 0 before the first.",
+    ),
+    Family(
+        name="mcp_server_info",
+        kind=Kind.GAUGE,
+        labels=("server", "name", "version", "protocol_version"),
+        bound="S*P",
+        polled=True,
+        help="1 for each revision of MCP in which the server described itself, with the name and "
+        "version that it last gave itself there; unverified.",
+    ),
 )
 
 HTTP = (
