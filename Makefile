@@ -67,9 +67,10 @@ soak: $(VENV)/.test ## 30 000 sessions and 100 000 calls: no map grows, and memo
 	$(BIN)/python -m pytest -s tests/soak
 
 .PHONY: bench
-bench: $(VENV)/.run ## Side by side with nginx: CPU, latency, event streams (needs wrk, nginx, gcc)
+bench: $(VENV)/.run ## CPU, latency and event streams beside nginx, and the cost of a scrape (needs wrk, nginx, gcc)
 	$(BIN)/python -m bench.compare
 	$(BIN)/python -m bench.stream
+	$(BIN)/python -m bench.scrape
 
 .PHONY: format
 format: $(VENV)/.test ## Format the code and mend what the linter can
