@@ -143,8 +143,7 @@ class Scopes:
         """Take the end of an exchange."""
         scope.users -= 1
         scope.heard_at = now
-        if scope.opened_at is None and not (scope.users or scope.suspended):
-            self._forget(scope)
+        self._forget_unused(scope)
 
     def open_session(self, session_id: bytes, client: Client, now: float) -> Sequence[Event]:
         """Begin the session that the answer to an ``initialize`` names."""
@@ -290,8 +289,7 @@ class Scopes:
         self, held: Suspended, scope: Scope, outcome: Outcome, now: float
     ) -> Sequence[Event]:
         closed = scope.give_up(held, outcome, now, self._slots)
-        if scope.opened_at is None and not (scope.users or scope.suspended):
-            self._forget(scope)
+        self._forget_unused(scope)
         return (closed,)
 
     def _find_session(self, session_id: bytes, version: bytes | None, now: float) -> Scope:
@@ -314,6 +312,11 @@ class Scopes:
         for scope in nsmallest(count, others, key=_idleness):
             events += self.close_session(scope, SessionEnd.IDLE, now)
         return events
+
+    def _forget_unused(self, scope: Scope) -> None:
+        """Forget a scope that nothing proves and nobody needs."""
+        if scope.opened_at is None and not (scope.users or scope.suspended):
+            self._forget(scope)
 
     def _forget(self, scope: Scope) -> None:
         """Do not find a scope any more."""

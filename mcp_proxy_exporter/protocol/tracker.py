@@ -211,10 +211,11 @@ class ExchangeTracker(msgspec.Struct, eq=False, gc=False):
         key = message.id if type(message.id) is int else id_key(message.id)
         events: tuple[Event, ...] = (*made, CallOpened(opened.call))
         if message.params is not None and message.params.request_state is not None:
-            events = (*events, *self.state.inputs.resume(message.params.request_state, now))
+            events = (*events, *state.inputs.resume(message.params.request_state, now))
         if method in _HEADED:
             self.headed = True
-            if method == "initialize" and self._falls_back(opened.call, now):
+            name = opened.call.client.name
+            if method == "initialize" and state.negotiations.fall_back(name, now):
                 events = (*events, EraFellBack())
         scope = self.scope
         if scope is not None:
@@ -343,9 +344,6 @@ class ExchangeTracker(msgspec.Struct, eq=False, gc=False):
         self._end_found(scope, found)
         scope.remember(found.key, found.opened.call.method)
         return (found.opened.close(Outcome.CANCELLED, now, found.first_message_at),)
-
-    def _falls_back(self, call: Call, now: float) -> bool:
-        return self.state.negotiations.fall_back(call.client.name, now)
 
 
 def _level(notification: Message) -> str | None:
