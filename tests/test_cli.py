@@ -17,6 +17,8 @@ from urllib.parse import urlsplit
 import pytest
 
 from mcp_proxy_exporter import __version__, cli
+from mcp_proxy_exporter.commands import common, demo
+from mcp_proxy_exporter.commands import run as run_command
 from tests.support.product import COMMAND, is_ready
 from tests.support.programs import find_free_port, is_listening
 from tests.support.scrape import fetch
@@ -291,14 +293,14 @@ def test_secrets_are_in_no_output_at_any_log_level(monkeypatch: pytest.MonkeyPat
 def test_run_in_this_process(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    announce = cli._announce
+    announce = common.announce
 
     def announce_and_end(line: str) -> None:
         announce(line)
         if line.startswith("metrics: "):
             os.kill(os.getpid(), signal.SIGTERM)
 
-    monkeypatch.setattr(cli, "_announce", announce_and_end)
+    monkeypatch.setattr(run_command, "announce", announce_and_end)
     assert cli.main(proxying("http://127.0.0.1:1")) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split(":")[0] for line in lines] == ["cats", "metrics"]
@@ -325,9 +327,9 @@ def test_demo_shows_the_cats_and_ends(capsys: pytest.CaptureFixture[str]) -> Non
 
 def test_demo_takes_the_default_address_or_any_other(silent: socket.socket) -> None:
     address = f"127.0.0.1:{silent.getsockname()[1]}"
-    assert cli._default_or_any(address) == "127.0.0.1:0"
+    assert demo._default_or_any(address) == "127.0.0.1:0"
     address = f"127.0.0.1:{find_free_port()}"
-    assert cli._default_or_any(address) == address
+    assert demo._default_or_any(address) == address
 
 
 def test_demo_that_cannot_start_says_why(
@@ -335,7 +337,7 @@ def test_demo_that_cannot_start_says_why(
 ) -> None:
     address = f"127.0.0.1:{silent.getsockname()[1]}"
     monkeypatch.setattr(
-        cli, "_default_or_any", lambda listen: address if ":10464" in listen else "127.0.0.1:0"
+        demo, "_default_or_any", lambda listen: address if ":10464" in listen else "127.0.0.1:0"
     )
     assert cli.main(["demo", "--duration", "1"]) == 1
     assert "cannot listen on" in capsys.readouterr().err
