@@ -5,7 +5,6 @@ configuration files. Built once by `server.ProxyServer`.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from mcp_proxy_exporter.config import LimitSettings, TimeoutSettings
@@ -22,29 +21,62 @@ BUFFER_HIGH_WATER = 65_536
 """Bytes that wait for one slow side before the other is no longer read: asyncio's own default."""
 
 
-@dataclass(slots=True, kw_only=True)
 class Context:
     """One listener's rules, its pool and its connections."""
 
-    authority: bytes
-    """The upstream's, for a Host field that is missing or to be rewritten."""
-    rewrite_host: bytes | None
-    """What replaces the client's Host; None preserves it."""
-    host_rule: HostRule | None
-    """Which Hosts are served where the upstream cannot judge; None where it can."""
-    extra_headers: tuple[tuple[bytes, bytes], ...]
-    """Fields to set towards the upstream."""
-    limits: LimitSettings
-    timeouts: TimeoutSettings
-    taps: TapFactory
-    pool: "UpstreamPool"
-    known_heads: KnownHeads[RequestHead]
-    """Request heads that were parsed, and admitted, before."""
-    clock: Callable[[], float]
-    """Monotonic seconds."""
-    answered_at: float = float("-inf")
-    """When the upstream's last answer was reported; minus infinity after a failure."""
-    closes_clients: bool
-    """True where answers end their connections: no keep-alive is wanted, or the listener closed."""
-    clients: "set[ClientConnection]" = field(default_factory=set)
-    hang_ups: HangUps = field(default_factory=HangUps)
+    __slots__ = (
+        "answered_at",
+        "authority",
+        "clients",
+        "clock",
+        "closes_clients",
+        "extra_headers",
+        "hang_ups",
+        "host_rule",
+        "known_heads",
+        "limits",
+        "pool",
+        "rewrite_host",
+        "taps",
+        "timeouts",
+    )
+
+    # A plain class: mypyc cannot compile a dataclass with a factory (tools/compile).
+    def __init__(  # noqa: PLR0913  # what a listener is made of, each named
+        self,
+        *,
+        authority: bytes,
+        rewrite_host: bytes | None,
+        host_rule: HostRule | None,
+        extra_headers: tuple[tuple[bytes, bytes], ...],
+        limits: LimitSettings,
+        timeouts: TimeoutSettings,
+        taps: TapFactory,
+        pool: "UpstreamPool",
+        known_heads: KnownHeads[RequestHead],
+        clock: Callable[[], float],
+        closes_clients: bool,
+    ) -> None:
+        self.authority = authority
+        """The upstream's, for a Host field that is missing or to be rewritten."""
+        self.rewrite_host = rewrite_host
+        """What replaces the client's Host; None preserves it."""
+        self.host_rule = host_rule
+        """Which Hosts are served where the upstream cannot judge; None where it can."""
+        self.extra_headers = extra_headers
+        """Fields to set towards the upstream."""
+        self.limits = limits
+        self.timeouts = timeouts
+        self.taps = taps
+        self.pool = pool
+        self.known_heads = known_heads
+        """Request heads that were parsed, and admitted, before."""
+        self.clock = clock
+        """Monotonic seconds."""
+        self.answered_at = float("-inf")
+        """When the upstream's last answer was reported; minus infinity after a failure."""
+        self.closes_clients = closes_clients
+        """True where answers end their connections: no keep-alive is wanted, or the listener
+        closed."""
+        self.clients: set[ClientConnection] = set()
+        self.hang_ups = HangUps()

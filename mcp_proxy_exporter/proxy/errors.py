@@ -30,11 +30,10 @@ class UpstreamReason(StrEnum):
 class ProxyError(Exception):
     """A failed exchange: the HTTP status to answer and how the tap is told."""
 
-    abort: Abort
-
-    def __init__(self, status: int, reason: str, detail: str) -> None:
+    def __init__(self, status: int, reason: str, detail: str, *, abort: Abort) -> None:
         """``reason`` is a closed word, ``detail`` a sentence that holds nothing secret."""
         super().__init__(f"{status} {reason}: {detail}")
+        self.abort = abort
         self.status = status
         self.reason = reason
         self.detail = detail
@@ -43,7 +42,8 @@ class ProxyError(Exception):
 class Rejected(ProxyError):
     """The client's request is malformed, or not for this proxy; it never reaches the upstream."""
 
-    abort = Abort.REJECTED
+    def __init__(self, status: int, reason: str, detail: str) -> None:
+        super().__init__(status, reason, detail, abort=Abort.REJECTED)
 
 
 class UpstreamError(ProxyError):
@@ -51,8 +51,8 @@ class UpstreamError(ProxyError):
 
     def __init__(self, reason: UpstreamReason, detail: str) -> None:
         """Status and abort follow from the reason."""
-        status, self.abort = _UPSTREAM_FAULTS[reason]
-        super().__init__(status, reason, detail)
+        status, abort = _UPSTREAM_FAULTS[reason]
+        super().__init__(status, reason, detail, abort=abort)
         self.upstream_reason = reason
 
 
@@ -75,11 +75,12 @@ _UPSTREAM_FAULTS = {
 
 def shutting_down() -> ProxyError:
     """Build the answer to a request that the proxy's own end cut short."""
-    error = ProxyError(
-        HTTPStatus.SERVICE_UNAVAILABLE.value, "shutting_down", "the proxy is shutting down"
+    return ProxyError(
+        HTTPStatus.SERVICE_UNAVAILABLE.value,
+        "shutting_down",
+        "the proxy is shutting down",
+        abort=Abort.SHUTDOWN,
     )
-    error.abort = Abort.SHUTDOWN
-    return error
 
 
 def answer(error: ProxyError, *, close: bool, body: bool = True) -> bytes:

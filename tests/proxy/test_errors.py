@@ -65,7 +65,7 @@ def test_an_answer_is_plain_text_that_nobody_mistakes_for_json_rpc(
 
 @pytest.mark.parametrize("status", [400, 408, 414, 421, 431, 501, 502, 503, 504, 505])
 def test_every_status_in_use_has_a_phrase(status: int) -> None:
-    whole = answer(ProxyError(status, "a", "b"), close=True)
+    whole = answer(ProxyError(status, "a", "b", abort=Abort.REJECTED), close=True)
     start = whole.split(b"\r\n")[0]
     assert start.startswith(b"HTTP/1.1 %d " % status)
     assert len(start) > len(b"HTTP/1.1 400 ")
