@@ -4,7 +4,8 @@ Knows the last complete ``tools/list`` and how it differs from the one before; d
 tool names are labels (`tools`), nor who asked for the list.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import cache, partial
 from typing import NamedTuple
 
 from mcp_proxy_exporter.observe.clock import Clock
@@ -44,17 +45,19 @@ class InventoryMetrics:
         self._tools = tools
         self._clock = clock
         self._bytes_per_token = bytes_per_token
-        self._shown = _Shown()
+        # Made by the first scrape after a list: for 1 000 tools that takes 50 ms, and no call shall
+        # wait for it.
+        self._shown: Callable[[], _Shown] = _Shown
         self._listed: tuple[Tool, ...] | None = None
         # By label, of every tool that was ever shown: one that comes back changed has changed.
         self._definitions: dict[str, int] = {}
         self._counts = store.of(Values, "mcp_tools")
         self._infos = store.of(Polled, "mcp_tool_info")
-        self._infos.watch(lambda: self._shown.infos)
+        self._infos.watch(lambda: self._shown().infos)
         self._sizes = store.of(Polled, "mcp_tool_definition_size_bytes")
-        self._sizes.watch(lambda: self._shown.sizes)
+        self._sizes.watch(lambda: self._shown().sizes)
         self._tokens = store.of(Polled, "mcp_tool_definition_estimated_tokens")
-        self._tokens.watch(lambda: self._shown.tokens)
+        self._tokens.watch(lambda: self._shown().tokens)
         self._list_sizes = store.of(Values, "mcp_tools_list_size_bytes")
         self._last_success = store.of(
             Values, "mcp_tools_list_last_success_timestamp_seconds"
@@ -69,9 +72,9 @@ class InventoryMetrics:
         self._last_success.value = self._clock.now()
         # First: the same list again also says that what a change announced is in it.
         self._tools.names.complete()
+        self._counts.child(self._server).value = len(event.tools) + event.more
         if event.tools == self._listed:
             return
-        self._counts.child(self._server).value = len(event.tools)
         if self._listed is not None:
             before = {tool.name for tool in self._listed}
             now = {tool.name for tool in event.tools}
@@ -82,7 +85,7 @@ class InventoryMetrics:
         for tool, series in self._tools.admit(event.tools):
             by_label.setdefault(series.label, []).append(tool)
         self._count_changes(by_label)
-        self._show(by_label)
+        self._shown = cache(partial(self._show, by_label))
 
     def _count_changes(self, by_label: Mapping[str, Collection[Tool]]) -> None:
         for label, tools in by_label.items():
@@ -93,7 +96,7 @@ class InventoryMetrics:
                 self._definitions[label] = definition
                 changes.value += 1
 
-    def _show(self, by_label: Mapping[str, Sequence[Tool]]) -> None:
+    def _show(self, by_label: Mapping[str, Sequence[Tool]]) -> _Shown:
         infos, sizes, tokens = [], [], []
         for label, tools in by_label.items():
             infos.append(self._info(label, tools[-1]))
@@ -107,7 +110,7 @@ class InventoryMetrics:
                 sizes.append(Value(self._sizes.family, (self._server, label, part), size))
             estimate = sum(parts.values()) / self._bytes_per_token
             tokens.append(Value(self._tokens.family, (self._server, label), estimate))
-        self._shown = _Shown(infos, sizes, tokens)
+        return _Shown(infos, sizes, tokens)
 
     def _info(self, label: str, tool: Tool) -> Value:
         hints = (tool.read_only, tool.destructive, tool.idempotent, tool.open_world)

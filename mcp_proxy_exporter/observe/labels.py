@@ -8,8 +8,13 @@ does not know families. Two defences: `clean` makes any text harmless, `ToolName
 from collections.abc import Collection
 from typing import Protocol
 
+from mcp_proxy_exporter.observe.words import OTHER, UNKNOWN
+
 EMPTY = "_empty"
 """Stands for the empty name: to Prometheus an empty label value is no label."""
+
+LARGEST_WHOLE = 2**53
+"""Doubles, which is what Prometheus keeps, hold every whole number up to here."""
 
 # Deceives the eye or breaks a parser: lone surrogates (cannot be encoded), controls, newlines, bidi
 # marks, invisible spaces. All that `str.isprintable` calls unprintable is shown as one character.
@@ -27,6 +32,21 @@ def clean(text: str, max_length: int) -> str:
     if not text.isprintable():
         text = "".join(c if c.isprintable() else _REPLACEMENT for c in text)
     return text or EMPTY
+
+
+def label_text(value: object, max_length: int) -> str:
+    """Return a value out of JSON as a label: texts, numbers, true and false as they are written."""
+    kind = type(value)
+    if kind is str:
+        return clean(str(value), max_length)
+    if value is None:
+        return UNKNOWN
+    if kind is bool:
+        return "true" if value else "false"
+    if isinstance(value, int):
+        return str(value) if -LARGEST_WHOLE <= value <= LARGEST_WHOLE else OTHER
+    # One that is whole reads as the same number without a point does: 200.0 and 200.
+    return f"{value:.16g}" if isinstance(value, float) else OTHER
 
 
 def escape(text: str) -> str:
@@ -153,6 +173,10 @@ class ToolNames:
         """Take note that a list was seen to its end: from now on success admits nothing."""
         self._complete = True
 
+    def cut(self) -> None:
+        """Take note that the server listed names that nobody remembers."""
+        self._cut = True
+
     def reopen(self) -> None:
         """Take note that the server has other tools than it listed, until the next complete list.
 
@@ -172,6 +196,6 @@ class ToolNames:
         """Return whether a name certainly was on no list.
 
         Never without a complete list that still holds, and no more once the lists went beyond the
-        cap: then nobody remembers what they said.
+        cap, or beyond what is kept of one: then nobody remembers what they said.
         """
         return self._complete and not self._cut and self.clean(name) not in self._listed

@@ -20,6 +20,10 @@ from mcp_proxy_exporter.protocol.events import (
 )
 from mcp_proxy_exporter.protocol.outcome import Outcome
 
+# Members of an Enum as globals: looking one up costs 0.2 us on Python 3.11, a global 0.03.
+_SUCCESS = Outcome.SUCCESS
+_TOOL_ERROR = Outcome.TOOL_ERROR
+
 
 class ToolSeries:
     """The series of one tool label, found by one lookup per call."""
@@ -81,7 +85,7 @@ class ToolMetrics:
         outcome = event.outcome
         series = self._series.get(name) if name is not None else None
         if series is None:
-            series = self.judge(name, succeeded=outcome is Outcome.SUCCESS)
+            series = self.judge(name, succeeded=outcome is _SUCCESS)
         pair = series.outcomes.get(outcome)
         if pair is None:
             pair = self._outcome(series, outcome)
@@ -94,7 +98,8 @@ class ToolMetrics:
         series.last_call.value = ended_at
         if event.repeated:
             series.repeated.value += 1
-        if event.result_size is not None:
+        # What else is called a result never reaches a model: a question, a task's handle.
+        if event.result_size is not None and (outcome is _SUCCESS or outcome is _TOOL_ERROR):
             self._results.count(series.results, event.result_size, event.content)
         if not series.listed and name is not None and self.names.is_unknown(name):
             self._unknown.value += 1
@@ -102,6 +107,8 @@ class ToolMetrics:
     def seen(self, event: ToolsSeen) -> None:
         """Admit the names of one page: they are real, whether more pages follow or not."""
         self.admit(event.tools)
+        if event.more:
+            self.names.cut()
 
     def changed(self, _event: ToolsChanged) -> None:
         """Trust no list, until the next one, to name all tools; keep showing the last one."""

@@ -20,7 +20,7 @@ from mcp_proxy_exporter.protocol.encoding import (
 )
 from mcp_proxy_exporter.protocol.jsonrpc import TOO_LARGE, Malformed
 from mcp_proxy_exporter.protocol.limits import Budget, Limits
-from mcp_proxy_exporter.protocol.sse import EventStreamDecoder
+from mcp_proxy_exporter.protocol.sse import EventStreamDecoder, Retry
 
 Text: TypeAlias = bytes | bytearray
 """One JSON text, of UTF-8 and JSON unproved."""
@@ -158,10 +158,9 @@ class EventStreamBody(msgspec.Struct, eq=False, gc=False):
         return self._decoder.event_ids
 
     @property
-    def retry(self) -> float | None:
-        """Seconds that the client is asked to wait before it resumes; None if it is not."""
-        retry = self._decoder.retry
-        return None if retry is None else retry / 1000
+    def retry(self) -> Retry:
+        """How long the client is asked to wait before it resumes."""
+        return self._decoder.retry
 
     @property
     def resumable(self) -> bool:

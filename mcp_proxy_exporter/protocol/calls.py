@@ -8,9 +8,9 @@ from typing import Final, TypeAlias
 import msgspec
 
 from mcp_proxy_exporter.protocol.catalog import place_of
-from mcp_proxy_exporter.protocol.events import Call, CallClosed, Client, Transcript
+from mcp_proxy_exporter.protocol.events import LOST, Call, CallClosed, Client, Transcript
 from mcp_proxy_exporter.protocol.ids import MAX_METHOD, MAX_TEXT
-from mcp_proxy_exporter.protocol.limits import Budget
+from mcp_proxy_exporter.protocol.limits import Budget, Limits
 from mcp_proxy_exporter.protocol.outcome import Outcome
 from mcp_proxy_exporter.protocol.params import ClientInfo, Params
 from mcp_proxy_exporter.protocol.routing import is_modern
@@ -20,6 +20,10 @@ Text: TypeAlias = bytes | bytearray | msgspec.Raw
 """The JSON text of one message."""
 
 TOOL_CALL: Final = "tools/call"
+
+TOO_LARGE, NO_ROOM, UNINSPECTED = LOST
+_TOO_LARGE: Final = Transcript(b"", b"", TOO_LARGE)
+_NO_ROOM: Final = Transcript(b"", b"", NO_ROOM)
 
 # The methods whose ``params.name`` names what is called.
 _NAMED: Final = frozenset({"tools/call", "prompts/get"})
@@ -82,8 +86,8 @@ class OpenCall(msgspec.Struct, eq=False, gc=False):
     """The task that it is about."""
     fingerprint: int | None = None
     """Of a tool and its arguments: the same for the same JSON text, and only in this process."""
-    request: bytes | None = None
-    """Its JSON text, where somebody wants to read it."""
+    kept: Transcript | None = None
+    """Its JSON text, where somebody wants to read it, or why it is lost."""
     questions: Questions | None = None
     """Asked by the server while it was open."""
     next: "OpenCall | None" = None
@@ -94,7 +98,9 @@ class OpenCall(msgspec.Struct, eq=False, gc=False):
     ) -> CallClosed:
         """Say that it ended without an answer of its own."""
         waited = 0.0 if self.questions is None else self.questions.total(now)
-        transcript = None if self.request is None else Transcript(self.request, b"")
+        transcript = self.kept
+        if transcript is not None and outcome is Outcome.UNINSPECTED:
+            transcript = Transcript(transcript.request, b"", transcript.request_lost, UNINSPECTED)
         return CallClosed(
             self.call, outcome, now, first_message_at, transcript=transcript, waited=waited
         )
@@ -103,16 +109,39 @@ class OpenCall(msgspec.Struct, eq=False, gc=False):
 class CallSlots:
     """What open calls take: a place each, and bytes for those that are kept whole."""
 
-    __slots__ = ("_buffers", "_calls")
+    __slots__ = ("_calls", "_max_text", "kept")
 
-    def __init__(self, calls: Budget, buffers: Budget) -> None:
+    def __init__(self, calls: Budget, limits: Limits) -> None:
         self._calls = calls
-        self._buffers = buffers
+        self.kept = Budget(limits.max_kept_bytes)
+        """Bytes of calls' texts."""
+        self._max_text = limits.max_rule_bytes
+
+    @property
+    def in_use(self) -> bool:
+        """Tell whether a call is open."""
+        return self._calls.used > 0
 
     def keep(self, opened: OpenCall, text: Text) -> None:
-        """Keep a call's JSON text until it is over, if there is room."""
-        if self._buffers.take(len(text)):
-            opened.request = bytes(text)
+        """Keep a call's JSON text until it is over, or why it cannot be kept."""
+        if len(text) > self._max_text:
+            opened.kept = _TOO_LARGE
+        elif self.kept.take(len(text)):
+            opened.kept = Transcript(bytes(text), b"")
+        else:
+            opened.kept = _NO_ROOM
+
+    def complete(self, kept: Transcript, answer: Text) -> Transcript:
+        """Add the JSON text of its answer to what was kept of a call."""
+        if len(answer) > self._max_text:
+            return Transcript(kept.request, b"", kept.request_lost, TOO_LARGE)
+        return Transcript(kept.request, bytes(answer), kept.request_lost)
+
+    def refuse(self, text: Text) -> Transcript:
+        """Give the text of a call that there is no place for: its answer will not be known."""
+        if len(text) > self._max_text:
+            return Transcript(b"", b"", TOO_LARGE, NO_ROOM)
+        return Transcript(bytes(text), b"", None, NO_ROOM)
 
     def release(self, opened: OpenCall) -> None:
         """Give up what a call took."""
@@ -121,8 +150,8 @@ class CallSlots:
 
     def forget(self, opened: OpenCall) -> None:
         """Give up the bytes that a call took."""
-        if opened.request is not None:
-            self._buffers.give(len(opened.request))
+        if opened.kept is not None:
+            self.kept.give(len(opened.kept.request))
 
 
 def open_call(

@@ -1,24 +1,32 @@
 """The tools of one server, read from ``tools/list`` answers as they pass.
 
 Knows how pages of one listing belong together: the cursor that an answer names is the one that
-the next request carries. Does not know who asked: listings of several clients run at once, and
-their cursors are opaque and may be secret, so that only digests are held.
+the next request of that session carries, or of anybody where there are no sessions. Listings of
+several clients run at once, and their cursors are opaque and may be secret, so that only digests
+are held.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from hashlib import sha256
-from typing import Final
+from typing import Final, TypeAlias
 
 import msgspec
 
+from mcp_proxy_exporter.protocol.elements import split
 from mcp_proxy_exporter.protocol.events import Event, Tool, ToolsListed, ToolsSeen
 from mcp_proxy_exporter.protocol.ids import MAX_TEXT
 
 # Places in listings where a next page may be asked for. Several clients may be sent on by the same
 # cursor, so a place stays until younger ones push it out.
 MAX_UNFINISHED: Final = 32
-# One listing: ten times what a model can choose from. What is above is cut off.
+# Tools of one listing of which more is kept than their number: ten times what a model can choose
+# from, in about 300 bytes each.
 MAX_TOOLS: Final = 2_000
+# Definitions of one page that are looked at for a name: those beyond count unseen.
+MAX_NAMED: Final = 10_000
+# Values in the definitions of a page that is read whole: they take 50 ms. Of one with more, each
+# definition is compared as it is written. Of usual definitions these are 4 000.
+MAX_VALUES: Final = 100_000
 
 
 class _Annotations(msgspec.Struct, gc=False, frozen=True, rename="camel"):
@@ -52,25 +60,43 @@ class _LooseTool(msgspec.Struct, gc=False, frozen=True, rename="camel"):
     output_schema: msgspec.Raw = msgspec.Raw(b"")
 
 
+class _Named(msgspec.Struct, gc=False, frozen=True):
+    """A definition of which only the name is read."""
+
+    name: str
+
+
 class _Page(msgspec.Struct, gc=False, frozen=True, rename="camel"):
-    tools: list[msgspec.Raw]
+    tools: msgspec.Raw
     next_cursor: msgspec.Raw = msgspec.Raw(b"null")
 
 
 _decode_page = msgspec.json.Decoder(_Page).decode
 _decode_tool = msgspec.json.Decoder(_Tool).decode
 _decode_loose_tool = msgspec.json.Decoder(_LooseTool).decode
+_decode_named = msgspec.json.Decoder(_Named).decode
 _decode_text = msgspec.json.Decoder(str).decode
 _decode_any = msgspec.json.Decoder().decode
 # Two servers, or two runs of one, may write the members of the same definition in another order.
 _encode_sorted = msgspec.json.Encoder(order="sorted").encode
 
 
-class _Unfinished(msgspec.Struct, gc=False, frozen=True):
-    """A listing of which more pages are to come."""
+class _Part(msgspec.Struct, gc=False, frozen=True):
+    """A listing as far as it has come."""
 
     tools: tuple[Tool, ...]
+    more: int
     size: int
+
+    def join(self, page: "_Part") -> "_Part":
+        """Add the next page: no name twice, but for those that are only counted."""
+        by_name = {tool.name: tool for tool in (*self.tools, *page.tools)}
+        more = self.more + page.more + max(0, len(by_name) - MAX_TOOLS)
+        return _Part(tuple(by_name.values())[:MAX_TOOLS], more, self.size + page.size)
+
+
+_Place: TypeAlias = tuple[bytes, bytes]
+"""Where a listing goes on: whose it is, and the digest of its cursor."""
 
 
 class Catalog:
@@ -79,29 +105,33 @@ class Catalog:
     __slots__ = ("_unfinished",)
 
     def __init__(self) -> None:
-        self._unfinished: dict[bytes, _Unfinished] = {}  # by the cursor that continues it
+        self._unfinished: dict[_Place, _Part] = {}
 
-    def add(self, place: bytes | None, result: msgspec.Raw) -> Sequence[Event]:
-        """Read one answer. `place` is `place_of` the cursor in its request."""
+    def add(self, place: bytes | None, result: msgspec.Raw, whose: bytes = b"") -> Sequence[Event]:
+        """Read one answer.
+
+        `place` is `place_of` the cursor in its request, and `whose` the session that it belongs to;
+        empty where there is none.
+        """
         page = _read_page(result)
         if page is None:
             return ()
-        tools, next_place = page
-        size = len(result)
-        seen = ToolsSeen(tools)
+        part, next_place = page
+        seen = ToolsSeen(part.tools, part.more)
+        unfinished = self._unfinished
         if place is not None:
-            earlier = self._unfinished.get(place)
+            earlier = unfinished.get((whose, place))
             if earlier is None:  # begun before we were there
                 return (seen,)
-            tools = earlier.tools + tools
-            size += earlier.size
-        tools = tuple({tool.name: tool for tool in tools}.values())[:MAX_TOOLS]
+            part = earlier.join(part)
         if next_place is None:
-            return seen, ToolsListed(tools, size)
-        self._unfinished.pop(next_place, None)
-        self._unfinished[next_place] = _Unfinished(tools, size)
-        if len(self._unfinished) > MAX_UNFINISHED:
-            del self._unfinished[next(iter(self._unfinished))]
+            return seen, ToolsListed(part.tools, part.size, part.more)
+        if whose and place is not None:  # nobody else follows it there
+            del unfinished[whose, place]
+        unfinished.pop((whose, next_place), None)  # so that it is the youngest
+        unfinished[whose, next_place] = part
+        if len(unfinished) > MAX_UNFINISHED:
+            del unfinished[next(iter(unfinished))]
         return (seen,)
 
 
@@ -111,21 +141,52 @@ def place_of(cursor: str | None) -> bytes | None:
     return sha256(cursor.encode()).digest() if cursor else None
 
 
-def _read_page(result: msgspec.Raw) -> tuple[tuple[Tool, ...], bytes | None] | None:
-    """Return the tools of an answer and the place of the next one; None if it lists none."""
+def _read_page(result: msgspec.Raw) -> tuple[_Part, bytes | None] | None:
+    """Return what an answer lists and the place of the next one; None if it lists nothing."""
     try:
         page = _decode_page(result)
     except (ValueError, RecursionError):
         return None
-    tools = [_read_tool(raw) for raw in page.tools[:MAX_TOOLS]]
+    definitions = split(page.tools)
+    if definitions is None:
+        return None
+    size = len(result)
+    digest = _digest if _count_values(page.tools) <= MAX_VALUES else _digest_text
+    tools: dict[str, Tool] = {}
+    more: set[str] = set()
+    for raw in definitions[:MAX_NAMED]:
+        if len(tools) < MAX_TOOLS:
+            tool = _read_tool(raw, digest)
+            if tool is not None:
+                tools[tool.name] = tool
+        else:
+            more.add(_read_name(raw))
+    more -= {"", *tools}
     try:
         cursor = _decode_text(page.next_cursor)
     except ValueError:
         cursor = None
-    return tuple(tool for tool in tools if tool is not None), place_of(cursor)
+    count = len(more) + max(0, len(definitions) - MAX_NAMED)
+    return _Part(tuple(tools.values()), count, size), place_of(cursor)
 
 
-def _read_tool(raw: msgspec.Raw) -> Tool | None:
+def _count_values(array: msgspec.Raw) -> int:
+    """Return how many values a JSON text holds at most, in about that many."""
+    if len(array) <= MAX_VALUES:
+        return 0
+    text = bytes(array)
+    return text.count(b",") + text.count(b"[") + text.count(b"{")
+
+
+def _read_name(raw: msgspec.Raw) -> str:
+    """Return a tool's name; empty if it has none."""
+    try:
+        return _decode_named(raw).name[:MAX_TEXT]
+    except (ValueError, RecursionError):
+        return ""
+
+
+def _read_tool(raw: msgspec.Raw, digest: Callable[[msgspec.Raw], bytes]) -> Tool | None:
     """Return a tool; None if it has no name."""
     hints = None
     tool: _Tool | _LooseTool
@@ -151,7 +212,7 @@ def _read_tool(raw: msgspec.Raw) -> Tool | None:
         input_schema_size=inputs,
         output_schema_size=outputs,
         other_size=len(raw) - description - inputs - outputs,
-        digest=_digest(raw),
+        digest=digest(raw),
     )
 
 
@@ -160,4 +221,8 @@ def _digest(raw: msgspec.Raw) -> bytes:
     try:
         return sha256(_encode_sorted(_decode_any(raw))).digest()
     except (ValueError, RecursionError):  # texts that the decoder does not take
-        return sha256(bytes(raw)).digest()
+        return _digest_text(raw)
+
+
+def _digest_text(raw: msgspec.Raw) -> bytes:
+    return sha256(bytes(raw)).digest()

@@ -9,7 +9,7 @@ Records hold no cycles, so the garbage collector need not look at them (``gc=Fal
 """
 
 from enum import StrEnum
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import msgspec
 
@@ -129,11 +129,23 @@ class Content(msgspec.Struct, frozen=True, gc=False):
 
 
 class Transcript(msgspec.Struct, frozen=True, gc=False):
-    """The JSON texts of a call and of its answer, for those who asked for them."""
+    """The JSON texts of a call and of its answer, for those who asked for them.
+
+    Who asked must be able to tell a text that says nothing from one that is not at hand: there is a
+    word for why it is not, one of `LOST`.
+    """
 
     request: bytes
+    """Empty where it is lost."""
     response: bytes
-    """Empty where there was none."""
+    """Empty where there was none, or where it is lost."""
+    request_lost: str | None = None
+    response_lost: str | None = None
+
+
+LOST: Final = ("too_large", "no_room", "uninspected")
+"""Over `limits.Limits.max_rule_bytes`; no room for the text, or for the call; an answer that could
+not be read."""
 
 
 class CallClosed(msgspec.Struct, frozen=True, gc=False):
@@ -201,6 +213,8 @@ class ToolsSeen(msgspec.Struct, frozen=True, gc=False):
     """One page of ``tools/list`` passed: these names are real."""
 
     tools: tuple[Tool, ...]
+    more: int = 0
+    """Tools that it names besides, of which nothing is kept: see `catalog.MAX_TOOLS`."""
 
 
 class ToolsListed(msgspec.Struct, frozen=True, gc=False):
@@ -209,6 +223,8 @@ class ToolsListed(msgspec.Struct, frozen=True, gc=False):
     tools: tuple[Tool, ...]
     size: int = 0
     """Bytes of the JSON texts of all its results."""
+    more: int = 0
+    """Tools that it names besides, of which nothing is kept."""
 
 
 class ToolsChanged(msgspec.Struct, frozen=True, gc=False):

@@ -23,7 +23,7 @@ from mcp_proxy_exporter.protocol.outcome import Abort, Outcome
 from mcp_proxy_exporter.protocol.response import ABORTED, FIRST_REDIRECTION, ResponseInspector
 from mcp_proxy_exporter.protocol.routing import contradicts, is_modern_field
 from mcp_proxy_exporter.protocol.scope import NEVER, Kind, compact
-from mcp_proxy_exporter.protocol.sse import read_single_message
+from mcp_proxy_exporter.protocol.sse import NO_RETRY, read_single_message
 from mcp_proxy_exporter.protocol.verdict import FIRST_HTTP_ERROR
 
 # Members of an Enum as globals: looking one up costs 0.2 us on Python 3.11, a global 0.03.
@@ -184,10 +184,10 @@ class ExchangeInspector(ResponseInspector, eq=False, gc=False):
         tracker, response = self._tracker, self._response
         if not tracker.open_calls:
             return ()
-        patience, retry = NEVER, 0.0
+        patience, retry = NEVER, NO_RETRY
         event_ids: tuple[bytes, ...] = ()
         if isinstance(response, EventStreamBody) and not self._is_legacy():
-            patience, retry = self._state.limits.suspended_seconds, response.retry or 0.0
+            patience, retry = self._state.limits.suspended_seconds, response.retry
             event_ids = tuple(map(compact, response.event_ids))
             if tracker.scope is None and tracker.session_id is not None:
                 # The answer that names the session may come on a stream that names it.
@@ -196,7 +196,12 @@ class ExchangeInspector(ResponseInspector, eq=False, gc=False):
         def outcome_of(opened: OpenCall) -> Outcome | None:
             if self._may_be_answered(opened, cause):
                 return None
-            return self._judge_unanswered() if cause is None else ABORTED[cause]
+            if cause is None:
+                return self._judge_unanswered()
+            # An event that could not be read may have been the answer: clients hang up right after
+            # it. A body is different: broken off, it was none.
+            delivered = self._blind and isinstance(response, EventStreamBody)
+            return Outcome.UNINSPECTED if delivered else ABORTED[cause]
 
         return tracker.close(outcome_of, now, patience=patience, retry=retry, event_ids=event_ids)
 

@@ -15,7 +15,7 @@ from typing import Final, TypeAlias
 import msgspec
 
 from mcp_proxy_exporter.protocol.ids import Id, read_id
-from mcp_proxy_exporter.protocol.params import Params, read_params, read_text
+from mcp_proxy_exporter.protocol.params import Params, is_absent, read_params, read_text
 
 VERSION: Final = "2.0"
 
@@ -135,9 +135,14 @@ def _mend_and_read(payload: bytes) -> Decoded:
     """Read as the tolerant parsers of the field do: JavaScript's, and Python's ``json``."""
     if payload.count(rb"\ud") + payload.count(rb"\uD") > MAX_SURROGATES:
         return INVALID_JSON
-    text = payload.removeprefix(_BOM).decode("utf-8", "replace").encode()
-    text = _LONE_SURROGATE.sub(_REPLACEMENT, text)
+    text = mend(payload)
     return INVALID_JSON if text == payload else _read(text)
+
+
+def mend(payload: bytes) -> bytes:
+    """Return a JSON text in which what no text can hold is replaced."""
+    text = payload.removeprefix(_BOM).decode("utf-8", "replace").encode()
+    return _LONE_SURROGATE.sub(_REPLACEMENT, text)
 
 
 def _read(payload: bytes) -> Decoded:
@@ -183,7 +188,7 @@ def _read_loosely(text: bytes | msgspec.Raw) -> Message | Malformed | None:
         except msgspec.ValidationError:  # an object, an array, a number beyond all bounds
             return INVALID_JSON
     method = read_text(loose.method)
-    if method is None and not _is_absent(loose.method):
+    if method is None and not is_absent(loose.method):
         return INVALID_JSON
     return Message(
         VERSION, message_id, method, read_params(loose.params), loose.result, _error(loose.error)
@@ -191,14 +196,9 @@ def _read_loosely(text: bytes | msgspec.Raw) -> Message | Malformed | None:
 
 
 def _error(raw: msgspec.Raw) -> Error | None:
-    if _is_absent(raw):
+    if is_absent(raw):
         return None
     try:
         return _decode_error(raw)
     except msgspec.ValidationError:
         return Error()
-
-
-def _is_absent(raw: msgspec.Raw) -> bool:
-    """Tell whether a member is missing or null, which peers use alike."""
-    return len(raw) in {0, 4} and bytes(raw) in {b"", b"null"}

@@ -21,6 +21,13 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """
     max_buffered_bytes: int = 32 * 1024 * 1024
     """All unfinished messages of all exchanges together: eight of the largest ones at once."""
+    max_kept_bytes: int = 8 * 1024 * 1024
+    """The requests of open calls that somebody wants to read once they are over, together.
+
+    Apart from what is not finished, so that slow calls with large arguments leave room for it.
+    """
+    max_rule_bytes: int = 256 * 1024
+    """A text of a call that somebody wants to read: reading 256 KiB of JSON takes up to 10 ms."""
     max_open_calls: int = 10_000
     """Calls in flight, suspended ones included. About 1 KiB each."""
     max_sessions: int = 10_000

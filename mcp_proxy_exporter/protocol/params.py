@@ -135,6 +135,11 @@ def read_text(raw: msgspec.Raw) -> str | None:
     return read_or_none(_decode_text, raw)
 
 
+def is_absent(raw: msgspec.Raw) -> bool:
+    """Tell whether a member is missing or null, which peers use alike."""
+    return len(raw) in {0, 4} and bytes(raw) in {b"", b"null"}
+
+
 def read_or_none(read: Callable[[msgspec.Raw], T], raw: msgspec.Raw) -> T | None:
     """Read a member; None where it is absent or not as specified."""
     try:

@@ -17,7 +17,7 @@ from mcp_proxy_exporter.protocol.calls import CallSlots, OpenCall, Questions
 from mcp_proxy_exporter.protocol.events import CallClosed, Client
 from mcp_proxy_exporter.protocol.ids import IdKey, equal_number
 from mcp_proxy_exporter.protocol.outcome import Outcome
-from mcp_proxy_exporter.protocol.sse import MAX_IDS
+from mcp_proxy_exporter.protocol.sse import MAX_IDS, NO_RETRY, Retry
 
 # Calls of a scope that ended without an answer, questions without one, and questions that had one:
 # whoever has more of them than this does not answer at all.
@@ -61,30 +61,44 @@ class Suspended(msgspec.Struct, eq=False, gc=False):
     """When it is given up, unless a stream is open that may bring its answer."""
     event_ids: Sequence[bytes] = ()
     """Of its stream: what a client may resume from."""
-    retry: float = 0.0
-    """Seconds that the server last asked the client to wait before it resumes."""
+    retry: Retry = NO_RETRY
+    """How long the server last asked the client to wait before it resumes."""
 
     def go_on(self, stream: "Resumption") -> None:
         """Take the end of a stream that resumed it without an answer: it may be resumed again."""
         self.event_ids = [*self.event_ids, *stream.seen][-MAX_IDS:]
-        if stream.retry is not None:
-            self.retry = stream.retry
+        self.retry = max(self.retry, stream.retry)
 
 
 class Resumption(msgspec.Struct, eq=False, gc=False):
     """An open stream that goes on where another one ended."""
 
-    origins: frozenset[bytes]
-    """The events that it goes on from: the one its client named, and those of streams before."""
+    origins: dict[bytes, None]
+    """The events that it goes on from: the one its client named, then those of streams before, the
+    first of all last."""
     seen: Sequence[bytes] = ()
     """The last ids of its own events."""
-    retry: float | None = None
-    """Seconds that its client was asked to wait before it resumes; None if it was not."""
-    ended_at: float = 0.0
+    retry: Retry = NO_RETRY
+    """How long its client was asked to wait before it resumes."""
+    ended_at: float = NEVER
 
     def resumes(self, held: Suspended) -> bool:
-        """Tell whether it may bring the answer to a call."""
-        return not self.origins.isdisjoint(held.event_ids)
+        """Tell whether it may bring the answer to a call, or might have brought it."""
+        if self.ended_at < held.opened.call.opened_at:  # its ids were another stream's as well
+            return False
+        return not self.origins.keys().isdisjoint(held.event_ids)
+
+    def follow(self, other: "Resumption") -> None:
+        """Take over what another stream goes on from, if this one goes on from that."""
+        key, *_ = self.origins
+        older = [*other.origins]
+        if key not in other.seen:
+            if key not in other.origins:
+                return
+            older = older[older.index(key) :]
+        known = [*dict.fromkeys((*self.origins, *older))]
+        # Of a call that is polled for long, the last events and the first one can be named.
+        self.origins = dict.fromkeys(known[: MAX_IDS - 1] + known[MAX_IDS - 1 :][-1:])
 
 
 class Question(msgspec.Struct, eq=False, gc=False, frozen=True):
@@ -173,7 +187,10 @@ class Scope:
         self.ended: dict[IdKey, str] = {}
         """The methods of calls that ended without an answer; with HTTP+SSE, of all that ended."""
         self.recent: dict[int, tuple[int, float]] = {}
-        """Tool calls, by the hash of tool and arguments: the hash of the result, and its time."""
+        """Tool calls, by the hash of tool and arguments: the hash of the result, and its time.
+
+        The latest is last.
+        """
         self._questions: dict[IdKey, Question] = {}
         self._answered: dict[IdKey, None] = {}  # questions
 
@@ -201,9 +218,9 @@ class Scope:
         """Hold a call whose exchange is over."""
         for stream in self.past:  # its client may have come and gone before that was seen
             if stream.resumes(held):
-                held.deadline -= held.retry
+                held.deadline -= held.retry.seconds
                 held.go_on(stream)
-                held.deadline += held.retry
+                held.deadline += held.retry.seconds
         self.suspended[held.key] = held
         if held.deadline != NEVER:
             self._waiting[held] = self
@@ -217,18 +234,18 @@ class Scope:
         """Begin a stream that goes on where another one ended."""
         # The client may come back before the end of the stream that it lost is seen here.
         for other in (*self.resumptions, *self.past):
-            if not stream.origins.isdisjoint(other.seen):
-                stream.origins |= other.origins
+            stream.follow(other)
         self.resumptions[stream] = None
 
     def end_resumption(self, stream: Resumption, patience: float, now: float) -> None:
         """Take the end of a stream: what it has not answered waits again, `patience` seconds."""
         self.resumptions.pop(stream, None)
+        stream.ended_at = now
         self.past.append(stream)
         del self.past[:-MAX_PAST]
         for held in self.find_resumed(stream):
             held.go_on(stream)
-            held.deadline = now + patience + held.retry
+            held.deadline = now + patience + held.retry.seconds
 
     def find_resumed(self, stream: Resumption) -> list[Suspended]:
         """Return the suspended calls to which a stream may bring the answers."""
@@ -270,7 +287,8 @@ class Scope:
     def repeats(self, call: int, result: int, since: float, now: float) -> bool:
         """Take a tool call's end: tell whether the same ended in the same way since then."""
         recent = self.recent
-        earlier = recent.get(call)
+        # Out and in again, so that the one that was not called for longest goes first.
+        earlier = recent.pop(call, None)
         recent[call] = (result, now)
         if earlier is None:
             if len(recent) > MAX_RECENT:

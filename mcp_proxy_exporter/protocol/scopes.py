@@ -8,7 +8,7 @@ of it is bounded, and one sweep ends what is overdue.
 from collections.abc import Mapping, Sequence
 from heapq import nsmallest
 from itertools import islice
-from typing import Final, Protocol
+from typing import Final
 from urllib.parse import urljoin, urlsplit
 
 import msgspec
@@ -23,9 +23,10 @@ from mcp_proxy_exporter.protocol.events import (
     SessionOpened,
 )
 from mcp_proxy_exporter.protocol.limits import Limits
+from mcp_proxy_exporter.protocol.lost import LostStreams, Resumer
 from mcp_proxy_exporter.protocol.outcome import Outcome
 from mcp_proxy_exporter.protocol.routing import FIRST_MODERN_FIELD, is_modern_field
-from mcp_proxy_exporter.protocol.scope import MAX_PAST, Kind, Resumption, Scope, Suspended, compact
+from mcp_proxy_exporter.protocol.scope import Kind, Resumption, Scope, Suspended, compact
 from mcp_proxy_exporter.protocol.sse import MAX_IDS
 
 # When there is no room for a session, this part of all is forgotten at once, so that looking for
@@ -47,13 +48,6 @@ class _EndpointObject(msgspec.Struct, gc=False, frozen=True):
 _decode_endpoint = msgspec.json.Decoder(_EndpointObject).decode
 
 
-class Resumer(Protocol):
-    """A stream that resumes one that is not known to have ended."""
-
-    def enter(self, scope: Scope, stream: Resumption) -> None:
-        """Go on in the scope that it turns out to belong to."""
-
-
 class Scopes:
     """The scopes of one server.
 
@@ -64,12 +58,11 @@ class Scopes:
         "_clients",
         "_endpoints",
         "_limits",
-        "_lost",
-        "_past",
         "_sessions",
         "_slots",
         "_streams",
         "_waiting",
+        "lost",
     )
 
     def __init__(self, limits: Limits, slots: CallSlots, clients: Clients) -> None:
@@ -79,11 +72,9 @@ class Scopes:
         self._sessions: dict[bytes, Scope] = {}
         # HTTP+SSE, by the target of the requests that belong to it.
         self._endpoints: dict[bytes, Scope] = {}
-        # Streams without a session, by event id: those that can be resumed, and those that resume
-        # what is not known to have ended.
+        # Streams without a session that can be resumed, by event id.
         self._streams: dict[bytes, Scope] = {}
-        self._lost: dict[bytes, dict[Resumption, Resumer]] = {}
-        self._past: list[Resumption] = []  # which ended in no scope
+        self.lost = LostStreams()
         # The calls of all scopes that are given up in time, the longest suspended ones first.
         self._waiting: dict[Suspended, Scope] = {}
 
@@ -122,22 +113,10 @@ class Scopes:
         """
         scope = self._streams.get(key)
         if scope is None:
-            self._lost.setdefault(key, {})[stream] = resumer
+            self.lost.add(key, stream, resumer)
         else:
             scope.users += 1
         return scope
-
-    def give_up_stream(self, key: bytes, stream: Resumption) -> None:
-        """Take the end of a stream that may have found no scope."""
-        resumers = self._lost.get(key, {})
-        if resumers.pop(stream, None) is not None and not resumers:
-            del self._lost[key]
-
-    def note_past(self, stream: Resumption, now: float) -> None:
-        """Remember a stream that ended in no scope: the one that it resumed may end yet."""
-        stream.ended_at = now
-        self._past.append(stream)
-        del self._past[:-MAX_PAST]
 
     def leave(self, scope: Scope, now: float) -> None:
         """Take the end of an exchange."""
@@ -211,7 +190,7 @@ class Scopes:
         """Hold calls whose exchange is over; those whose id they use again are given up."""
         if scope is None:
             scope = Scope(Kind.STREAM, b"", Client(), self._waiting, now)
-            scope.past = [*self._past]
+            scope.past = self.lost.find_past(calls[0])
         given_up = []
         for held in calls:
             earlier = scope.suspended.get(held.key)
@@ -239,7 +218,7 @@ class Scopes:
         scope.event_ids = known[-MAX_IDS:]
         for event_id in event_ids:
             self._streams[event_id] = scope
-            for stream, resumer in self._lost.pop(event_id, {}).items():
+            for stream, resumer in self.lost.claim(event_id):
                 scope.users += 1
                 resumer.enter(scope, stream)
 
@@ -258,8 +237,8 @@ class Scopes:
                 events += self._give_up(held, scope, scope.closed_as or Outcome.ABANDONED, now)
                 if len(events) >= _MAX_AT_ONCE:
                     return events
-        overdue = now - self._limits.suspended_seconds
-        self._past = [stream for stream in self._past if stream.ended_at > overdue]
+        if not self._slots.in_use:  # there is no call that they might have resumed
+            self.lost.forget_past()
         silent_since = now - self._limits.session_idle_seconds
         for scope in [*self._sessions.values()]:
             if scope.heard_at <= silent_since and not scope.users:
@@ -282,7 +261,7 @@ class Scopes:
         calls = [*scope.suspended.values()]
         for held in calls[_MAX_AT_ONCE:]:
             held.deadline = now
-            scope.suspend(held)
+            self._waiting[held] = scope
         return [scope.give_up(held, outcome, now, self._slots) for held in calls[:_MAX_AT_ONCE]]
 
     def _give_up(

@@ -9,7 +9,8 @@ for its data; the stream goes on.
 
 import re
 from collections.abc import Sequence
-from typing import Final
+from itertools import count
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -37,6 +38,21 @@ _SINGLE_MESSAGE: Final = re.compile(
 )
 
 
+_numbers: Final = count(1)
+
+
+class Retry(NamedTuple):
+    """How long a client is asked to wait before it comes back; what was asked later is greater."""
+
+    number: int
+    """Of all that was asked on any stream."""
+    seconds: float
+
+
+NO_RETRY: Final = Retry(0, 0.0)
+"""Nothing was asked."""
+
+
 class ServerSentEvent(msgspec.Struct, gc=False, frozen=True):
     """One dispatched event."""
 
@@ -61,8 +77,8 @@ class EventStreamDecoder(msgspec.Struct, eq=False, gc=False):
     """The id that a client would resume from; empty while there is none."""
     event_ids: tuple[bytes, ...] = ()
     """The last ids, each a place that a client may resume from; the newest is last."""
-    retry: int | None = None
-    """Milliseconds that the client is asked to wait before it comes back."""
+    retry: Retry = NO_RETRY
+    """How long the client is asked to wait before it comes back."""
 
     # The event in the making:
     _type: bytes = b""
@@ -188,4 +204,4 @@ class EventStreamDecoder(msgspec.Struct, eq=False, gc=False):
         elif name == b"id" and b"\0" not in value[:MAX_FIELD]:
             self._id = value[:MAX_FIELD]
         elif name == b"retry" and value.isdigit() and len(value) <= _MAX_DIGITS:
-            self.retry = int(value)
+            self.retry = Retry(next(_numbers), int(value) / 1000)

@@ -19,7 +19,6 @@ from mcp_proxy_exporter.protocol.events import (
     CallClosed,
     Client,
     Event,
-    Transcript,
 )
 from mcp_proxy_exporter.protocol.inputs import Inputs
 from mcp_proxy_exporter.protocol.jsonrpc import Message
@@ -66,7 +65,7 @@ class ServerState:
         """Calls in flight, suspended ones included."""
         self.catalog = Catalog()
         self.clients = Clients()
-        self.slots = CallSlots(self.calls, self.buffers)
+        self.slots = CallSlots(self.calls, limits)
         self.scopes = Scopes(limits, self.slots, self.clients)
         self.tasks = Tasks(limits)
         self.inputs = Inputs()
@@ -90,8 +89,8 @@ class ServerState:
             about_task=opened.about_task,
         )
         transcript = None
-        if opened.request is not None:
-            transcript = Transcript(opened.request, bytes(text))
+        if opened.kept is not None:
+            transcript = self.slots.complete(opened.kept, text)
         call = opened.call
         repeated = False
         if scope is not None and opened.fingerprint is not None:
@@ -127,7 +126,9 @@ class ServerState:
         """Read an answer that may say what the server is and has."""
         method = opened.call.method
         if method == "tools/list":
-            return self.catalog.add(opened.place, message.result)
+            scope = origin[0]
+            whose = b"" if scope is None else scope.key
+            return self.catalog.add(opened.place, message.result, whose)
         if method == "initialize":
             return self._begin(opened, message, origin, now)
         if method == "server/discover":

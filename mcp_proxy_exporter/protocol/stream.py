@@ -79,7 +79,7 @@ class StreamInspector(ResponseInspector, eq=False, gc=False):
         event_id = self._fields.get(b"last-event-id")
         if event_id:
             key = compact(event_id)
-            self._resumption = tracker.resumption = stream = Resumption(frozenset({key}))
+            self._resumption = tracker.resumption = stream = Resumption({key: None})
             if tracker.scope is None:
                 tracker.scope = state.scopes.join_stream(key, stream, self)
             if tracker.scope is not None:
@@ -112,10 +112,14 @@ class StreamInspector(ResponseInspector, eq=False, gc=False):
             return
         stream.retry = body.retry
         seen = tuple(map(compact, body.event_ids))
-        if seen != stream.seen:
-            stream.seen = seen
-            if scope is not None and scope.kind is Kind.STREAM:
-                self._state.scopes.register(scope, seen)
+        if seen == stream.seen:
+            return
+        if scope is None:
+            self._state.scopes.lost.note_ids(stream, seen)
+            return
+        stream.seen = seen
+        if scope.kind is Kind.STREAM:
+            self._state.scopes.register(scope, seen)
 
     def response_data(self, data: bytes, now: float) -> Sequence[Event]:
         """Take bytes of the stream that were handed to the client."""
@@ -143,22 +147,21 @@ class StreamInspector(ResponseInspector, eq=False, gc=False):
         scope = self._tracker.scope
         if isinstance(self._response, EventStreamBody):
             self._note_ids(self._response)
-        if scope is None and self._resumption is not None and self._resumption.seen:
-            self._state.scopes.note_past(self._resumption, now)
         if scope is not None and scope.kind is Kind.ENDPOINT:
             final = Outcome.UNINSPECTED if self._blind else outcome
             events = [*events, *self._state.scopes.close_endpoint(scope, final, now)]
         elif scope is not None and self._resumption is not None:
             events = [*events, *self._end_resumption(scope, self._resumption, now)]
-        self._stop_looking()
+        elif self._resumption is not None:
+            self._state.scopes.lost.end(self._resumption, now)
+        self._resumption = None
         self._leave(now)
         return events
 
     def _stop_looking(self) -> None:
         """Do not wait any more for the end of a stream that this one may resume."""
         if self._resumption is not None:
-            key = compact(self._fields[b"last-event-id"])
-            self._state.scopes.give_up_stream(key, self._resumption)
+            self._state.scopes.lost.remove(self._resumption)
 
     def _end_resumption(self, scope: Scope, stream: Resumption, now: float) -> Sequence[Event]:
         """Let the calls wait again that it resumed and did not answer."""

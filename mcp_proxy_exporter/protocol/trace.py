@@ -1,4 +1,4 @@
-"""The trace that a request belongs to: W3C Trace Context (level 1, section 3.2), any version.
+"""The trace that a request belongs to: W3C Trace Context (section 3.2), any version.
 
 Knows ``traceparent``, which MCP carries in ``params._meta`` (SEP-414) and HTTP in its head; does
 not know spans.
@@ -7,8 +7,9 @@ not know spans.
 import re
 from typing import Final
 
+# Section 3.2.4: only a version above 00 may say more than these 55 characters.
 _TRACEPARENT: Final = re.compile(
-    r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]([0-9a-f])(?:-.*)?"
+    r"(?!ff|00.{54})[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]([0-9a-f])(?:-.*)?"
 )
 _SAMPLED: Final = 1
 

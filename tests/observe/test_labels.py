@@ -121,6 +121,17 @@ def test_nothing_is_unknown_once_lists_went_beyond_the_cap() -> None:
     assert not names.is_unknown("c")
 
 
+def test_nothing_is_unknown_once_the_server_listed_more_than_is_remembered() -> None:
+    names = make_names()
+    names.admit_listed("a")
+    names.complete()
+    assert names.is_unknown("b")
+    names.cut()
+    assert not names.is_unknown("b")
+    names.complete()
+    assert not names.is_unknown("b")
+
+
 def test_after_a_change_nothing_is_unknown_until_the_next_complete_list() -> None:
     names = make_names()
     names.complete()

@@ -157,7 +157,7 @@ class Ledger:
             self.tools[tool, event.outcome.value] += 1
             self.seconds[tool] += int((event.at - call.opened_at) * 8)
             self.unknown += call.name == "invented"
-            if event.result_size is not None:
+            if event.result_size is not None and event.outcome in {"success", "tool_error"}:
                 self.sizes[tool] += event.result_size
 
     @staticmethod

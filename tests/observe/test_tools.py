@@ -1,6 +1,7 @@
 import pytest
 
 from mcp_proxy_exporter.observe.words import OTHER
+from mcp_proxy_exporter.protocol.content import ONE_TEXT
 from mcp_proxy_exporter.protocol.events import (
     Call,
     CallClosed,
@@ -63,6 +64,33 @@ def test_a_call_without_a_result_has_no_size() -> None:
     server.handle(CallOpened(call))
     server.handle(CallClosed(call, Outcome.CLIENT_DISCONNECTED, 11.0))
     assert not list(scrape(metrics).series("mcp_tool_result_size_bytes_count"))
+
+
+@pytest.mark.parametrize("outcome", Outcome)
+def test_only_results_for_the_model_have_a_size_and_content(outcome: Outcome) -> None:
+    metrics = make_metrics()
+    server = metrics.server("cats")
+    list_tools(server, "nap")
+    call = Call("tools/call", "nap", 10.0)
+    server.handle(CallOpened(call))
+    server.handle(CallClosed(call, outcome, 11.0, 10.5, 300, content=ONE_TEXT))
+    figures = scrape(metrics)
+    counted = int(outcome in {Outcome.SUCCESS, Outcome.TOOL_ERROR})
+    assert figures.total("mcp_tool_result_size_bytes_count") == counted
+    assert figures.total("mcp_tool_result_content_blocks_total") == counted
+
+
+def test_a_name_that_a_list_may_have_had_is_not_unknown() -> None:
+    metrics = make_metrics()
+    server = metrics.server("cats")
+    server.handle(ToolsSeen((Tool("nap"),), 1))
+    server.handle(ToolsListed((Tool("nap"),), 100, 1))
+    call_tool(server, "beyond")
+    figures = scrape(metrics)
+    assert figures(UNKNOWN, server="cats") == 0
+    assert figures("mcp_tools", server="cats") == 2
+    server.handle(ToolsListed((Tool("nap"),), 100, 2))
+    assert scrape(metrics)("mcp_tools", server="cats") == 3
 
 
 def test_before_a_list_success_admits_a_name() -> None:

@@ -21,6 +21,8 @@ WALKS = 20
 TOGETHER = 15
 LONG_WALKS = 6_000
 STEPS = 250
+RESUMED = (1339, 1353, 1563, 1840, 2109, 3447, 4596, 5160, 5817)
+"""Long walks in which streams end in another order than their clients left them."""
 
 FEW = Limits(max_open_calls=4, max_sessions=2)
 LIMITS = (Limits(), Limits(), Limits(), FEW)
@@ -81,6 +83,11 @@ def walk(seed: int) -> int:
 def test_random_walks(number: int) -> None:
     steps = sum(walk(SEED + number * TOGETHER + seed) for seed in range(TOGETHER))
     assert steps > TOGETHER * STEPS / 3
+
+
+@pytest.mark.parametrize("number", RESUMED)
+def test_walks_on_which_streams_were_resumed_in_disorder(number: int) -> None:
+    assert walk(SEED + WALKS * TOGETHER + number) > 0
 
 
 @pytest.mark.slow

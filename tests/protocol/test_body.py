@@ -17,6 +17,7 @@ from mcp_proxy_exporter.protocol.body import (
 )
 from mcp_proxy_exporter.protocol.jsonrpc import TOO_LARGE
 from mcp_proxy_exporter.protocol.limits import Budget, Limits
+from mcp_proxy_exporter.protocol.sse import NO_RETRY
 
 LIMITS = Limits(max_message_bytes=100)
 
@@ -199,9 +200,9 @@ def test_an_event_stream_is_resumable_after_an_event_id() -> None:
 
 def test_an_event_stream_tells_where_and_when_to_resume() -> None:
     body, _ = event_stream()
-    assert (body.event_ids, body.retry) == ((), None)
+    assert (body.event_ids, body.retry) == ((), NO_RETRY)
     body.feed(b"retry: 1500\nid: a\ndata:\n\nid: b\ndata: {}\n\n")
-    assert (body.event_ids, body.retry) == ((b"a", b"b"), 1.5)
+    assert (body.event_ids, body.retry.seconds) == ((b"a", b"b"), 1.5)
     assert body.resumable
     body.feed(b"id:\n\n")
     assert not body.resumable

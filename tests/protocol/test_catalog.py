@@ -10,7 +10,14 @@ from hypothesis import strategies as st
 from msgspec import Raw
 
 from mcp_proxy_exporter.protocol import catalog as module
-from mcp_proxy_exporter.protocol.catalog import MAX_TOOLS, MAX_UNFINISHED, Catalog, place_of
+from mcp_proxy_exporter.protocol.catalog import (
+    MAX_NAMED,
+    MAX_TOOLS,
+    MAX_UNFINISHED,
+    MAX_VALUES,
+    Catalog,
+    place_of,
+)
 from mcp_proxy_exporter.protocol.events import Event, Tool, ToolsListed, ToolsSeen
 from mcp_proxy_exporter.protocol.ids import MAX_TEXT
 
@@ -49,13 +56,13 @@ def tools(*names: str) -> tuple[Tool, ...]:
     return tuple(measured(define(name)) for name in names)
 
 
-def listed(result: Raw, *names: str, earlier: tuple[Raw, ...] = ()) -> ToolsListed:
+def listed(result: Raw, *names: str, earlier: tuple[Raw, ...] = (), more: int = 0) -> ToolsListed:
     """Give the inventory that ends with this page."""
-    return ToolsListed(tools(*names), sum(map(len, (*earlier, result))))
+    return ToolsListed(tools(*names), sum(map(len, (*earlier, result))), more)
 
 
-def add(catalog: Catalog, cursor: str | None, result: Raw) -> list[Event]:
-    return list(catalog.add(place_of(cursor), result))
+def add(catalog: Catalog, cursor: str | None, result: Raw, whose: bytes = b"") -> list[Event]:
+    return list(catalog.add(place_of(cursor), result, whose))
 
 
 def test_a_single_page_is_the_inventory() -> None:
@@ -98,6 +105,32 @@ def test_two_clients_may_follow_the_same_cursor() -> None:
         assert add(catalog, "x", second)[1] == listed(second, "a", "b", earlier=(first,))
 
 
+def test_the_same_cursors_of_several_sessions_do_not_mix() -> None:
+    """Many servers count their pages, so that everybody has the same cursors."""
+    catalog = Catalog()
+    ours, theirs = (page(f"{who}1", cursor="2") for who in "ab")
+    rest, nothing = page("c"), page(cursor="3")
+    for _ in range(3):
+        add(catalog, None, ours, b"a")
+        add(catalog, None, theirs, b"b")
+        assert add(catalog, "2", nothing, b"a") == [ToolsSeen(())]
+        assert add(catalog, "2", rest, b"b")[1] == listed(rest, "b1", "c", earlier=(theirs,))
+        assert add(catalog, "2", rest) == [ToolsSeen(tools("c"))]
+        expected = listed(rest, "a1", "c", earlier=(ours, nothing))
+        assert add(catalog, "3", rest, b"a")[1] == expected
+
+
+def test_what_a_session_has_left_behind_is_not_held() -> None:
+    catalog = Catalog()
+    add(catalog, None, page("a", cursor="0"), b"s")
+    for number in range(2 * MAX_UNFINISHED):
+        add(catalog, str(number), page("a", cursor=str(number + 1)), b"s")
+    assert len(catalog._unfinished) == 1
+    # It may ask for the last page twice.
+    for _ in range(2):
+        assert len(add(catalog, str(2 * MAX_UNFINISHED), page("b"), b"s")) == 2
+
+
 def test_a_listing_whose_beginning_was_missed_is_no_inventory() -> None:
     catalog = Catalog()
     assert add(catalog, "1", page("b", cursor="2")) == [ToolsSeen(tools("b"))]
@@ -138,16 +171,69 @@ def test_abandoned_listings_are_forgotten() -> None:
     assert len(add(catalog, "1", page("b"))) == 2
 
 
+def test_a_place_that_is_come_to_again_is_forgotten_last() -> None:
+    catalog = Catalog()
+    for number in (*range(MAX_UNFINISHED), 0, "x"):
+        add(catalog, None, page("a", cursor=str(number)))
+    assert len(add(catalog, "0", page("b"))) == 2
+    assert len(add(catalog, "1", page("b"))) == 1
+
+
 def test_an_endless_listing_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MAX_TOOLS", 5)
     catalog = Catalog()
     first, second = page("a", "b", "c", cursor="1"), page("d", "e", "f")
     add(catalog, None, first)
     # Its size is that of all that a client was sent.
-    assert add(catalog, "1", second)[1] == listed(second, *"abcde", earlier=(first,))
-    [seen, _] = add(catalog, None, page(*"abcdefgh"))
-    assert seen == ToolsSeen(tools(*"abcde"))
+    assert add(catalog, "1", second)[1] == listed(second, *"abcde", earlier=(first,), more=1)
+    third = page(*"abcdefgh")
+    expected = [ToolsSeen(tools(*"abcde"), 3), listed(third, *"abcde", more=3)]
+    assert add(catalog, None, third) == expected
     assert MAX_TOOLS >= 1_000
+
+
+def test_what_is_cut_off_is_counted_over_all_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_TOOLS", 2)
+    catalog = Catalog()
+    pages = page(*"abc", cursor="1"), page(*"bde", cursor="2"), page("a"), page("f")
+    assert add(catalog, None, pages[0]) == [ToolsSeen(tools(*"ab"), 1)]
+    assert add(catalog, "1", pages[1]) == [ToolsSeen(tools(*"bd"), 1)]
+    assert add(catalog, "2", pages[2])[1] == listed(pages[2], *"ab", earlier=pages[:2], more=3)
+    assert add(catalog, "2", pages[3])[1] == listed(pages[3], *"ab", earlier=pages[:2], more=4)
+
+
+def test_what_is_cut_off_is_counted_by_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_TOOLS", 2)
+    definitions = [
+        *map(define, "aabcc"),
+        {"title": "nameless"},
+        {"name": 5},
+        5,
+        {**define("d"), "annotations": "odd"},
+        define("b"),
+        define("x" * MAX_TEXT + "1"),
+        define("x" * MAX_TEXT + "2"),
+    ]
+    [seen, _] = add(Catalog(), None, raw({"tools": definitions}))
+    assert seen == ToolsSeen(tools(*"ab"), len({"c", "d", "x"}))
+
+
+def test_a_name_too_deep_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    def overflow(_: Raw) -> None:
+        raise RecursionError
+
+    monkeypatch.setattr(module, "MAX_TOOLS", 1)
+    monkeypatch.setattr(module, "_decode_named", overflow)
+    assert add(Catalog(), None, page(*"abc"))[0] == ToolsSeen(tools("a"))
+
+
+@pytest.mark.parametrize("count", [MAX_TOOLS, 5_000, MAX_NAMED, MAX_NAMED + 1, 20_000])
+def test_the_number_of_tools_is_true(count: int) -> None:
+    [seen, told] = add(Catalog(), None, page(*map(str, range(count))))
+    for event in (seen, told):
+        assert isinstance(event, ToolsSeen | ToolsListed)
+        assert len(event.tools) == MAX_TOOLS
+        assert event.more == count - MAX_TOOLS
 
 
 def test_a_name_that_is_listed_twice_is_one_tool() -> None:
@@ -237,6 +323,19 @@ def test_the_digest_tells_definitions_apart_and_not_their_spelling(
     tool = read(text)
     assert len(tool.digest) == 32
     assert (tool.digest == reference.digest) == same
+
+
+@pytest.mark.parametrize("values", [100, MAX_VALUES])
+def test_definitions_of_too_many_values_are_compared_as_they_are_written(values: int) -> None:
+    zeros = ",".join("0" * values)
+    one, other = (f'{{"name":"nap",{blank}"x":[{zeros}]}}' for blank in ("", " "))
+    assert (read(one).digest == read(other).digest) == (values < MAX_VALUES)
+    assert read(one).digest == read(one).digest
+
+
+def test_commas_are_only_counted_where_there_may_be_many() -> None:
+    one, other = (f'{{"name":"nap",{blank}"x":"{"," * 99_900}"}}' for blank in ("", " "))
+    assert read(one).digest == read(other).digest
 
 
 def test_a_definition_that_cannot_be_read_whole_has_a_digest_of_its_bytes(

@@ -64,3 +64,20 @@ def test_only_the_last_calls_of_a_session_are_remembered() -> None:
         call(wire, text=str(number), mcp_session_id=S)
     assert not call(wire, text="0", mcp_session_id=S)
     assert call(wire, text=str(MAX_RECENT), mcp_session_id=S)
+
+
+def test_the_call_that_came_last_is_forgotten_last() -> None:
+    wire = Wire()
+    call(wire, mcp_session_id=S)
+    seen = []
+    for number in range(2 * MAX_RECENT):  # an agent that circles, and does other things meanwhile
+        call(wire, text=str(number), mcp_session_id=S)
+        seen.append(call(wire, mcp_session_id=S))
+    assert all(seen)
+
+
+def test_a_call_that_came_again_pushes_none_out() -> None:
+    wire = Wire()
+    numbers = range(MAX_RECENT)
+    seen = [[call(wire, text=str(n), mcp_session_id=S) for n in numbers] for _ in range(3)]
+    assert seen == [[False] * MAX_RECENT, [True] * MAX_RECENT, [True] * MAX_RECENT]

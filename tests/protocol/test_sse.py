@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from mcp_proxy_exporter.protocol.sse import (
     MAX_FIELD,
     MAX_IDS,
+    NO_RETRY,
     EventStreamDecoder,
     ServerSentEvent,
     read_single_message,
@@ -167,11 +168,11 @@ def test_the_last_ids_are_places_to_resume_from() -> None:
     ],
 )
 def test_a_server_may_say_when_to_come_back(line: bytes, retry: int) -> None:
-    assert EventStreamDecoder(LIMIT).retry is None
+    assert EventStreamDecoder(LIMIT).retry == NO_RETRY
     decoder = EventStreamDecoder(LIMIT)
     decoder.feed(b"retry: 7\n")
     decoder.feed(line + b"\n")
-    assert decoder.retry == retry
+    assert decoder.retry.seconds == retry / 1000
 
 
 def test_an_id_with_a_nul_is_ignored() -> None:

@@ -3,7 +3,7 @@
 import pytest
 from msgspec import Raw
 
-from mcp_proxy_exporter.protocol import Client, Limits, Outcome, SessionOpened, ToolsListed
+from mcp_proxy_exporter.protocol import Client, Event, Limits, Outcome, SessionOpened, ToolsListed
 from mcp_proxy_exporter.protocol.calls import OpenCall, open_call
 from mcp_proxy_exporter.protocol.ids import MAX_TEXT
 from mcp_proxy_exporter.protocol.jsonrpc import Message
@@ -52,6 +52,21 @@ def test_a_listing_on_another_exchange_shows_its_tools() -> None:
     for fields in ({}, {"mcp_session_id": b"s"}):
         stream = suspend(Wire(), "tools/list", **fields)
         assert len(only(stream.send(sse(result(1, PAGE))), ToolsListed)) == 1
+
+
+def test_pages_belong_to_the_session_that_they_are_sent_to() -> None:
+    wire = Wire()
+
+    def ask(session: bytes, name: str, cursor: str | None, more: str | None) -> list[Event]:
+        body = request(1, "tools/list", **({} if cursor is None else {"cursor": cursor}))
+        answer = {"tools": [{"name": name}], **({} if more is None else {"nextCursor": more})}
+        return wire.post(body, mcp_session_id=session).answer(result(1, answer))
+
+    for who in "ab":
+        assert not only(ask(who.encode(), f"{who}1", None, "2"), ToolsListed)
+    for who in "ab":
+        [listed] = only(ask(who.encode(), f"{who}2", "2", None), ToolsListed)
+        assert [tool.name for tool in listed.tools] == [f"{who}1", f"{who}2"]
 
 
 def test_initialize_on_another_exchange_opens_no_session() -> None:

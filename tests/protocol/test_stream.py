@@ -429,22 +429,42 @@ def test_a_stream_goes_on_after_one_that_ended_before_the_end_of_the_first_is_se
     assert outcomes(wire.sweep(1_000.0)) == []
 
 
+@pytest.mark.parametrize("fields", [{}, {"mcp_session_id": S}])
 @pytest.mark.parametrize(
-    ("announced", "early", "patience"), [(b"20000", True, 30.0), (b"0", False, 10.0)]
+    ("announced", "early", "patience"),
+    [(b"20000", True, 30.0), (b"0", True, 10.0), (b"0", False, 10.0)],
 )
 def test_the_time_that_was_asked_for_last_counts(
-    announced: bytes, patience: float, *, early: bool
+    fields: dict[str, bytes], announced: bytes, patience: float, *, early: bool
 ) -> None:
     wire = Wire(suspended_seconds=10.0)
-    turn = wire.post(request(1), mcp_session_id=S)
+    turn = wire.post(request(1), **fields)
     turn.begin()
     turn.send(b"retry: 5000\nid: 1\ndata:\n\n")
     if not early:
         turn.end()
-    stream = wire.stream(mcp_session_id=S, last_event_id=b"1")
+    stream = wire.stream(**fields, last_event_id=b"1")
     stream.send(b"retry: " + announced + b"\n\n")
     stream.end()
     if early:
         turn.end()
     assert outcomes(wire.sweep(patience - 0.1)) == []
     assert outcomes(wire.sweep(patience)) == [Outcome.ABANDONED]
+
+
+@pytest.mark.parametrize("fields", [{}, {"mcp_session_id": S}])
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_the_time_that_was_asked_for_last_counts_whichever_stream_ends_last(
+    fields: dict[str, bytes], order: tuple[int, int]
+) -> None:
+    wire = Wire(suspended_seconds=10.0)
+    turn = wire.post(request(1), **fields)
+    turn.begin()
+    turn.send(b"id: 1\ndata:\n\n")
+    stream = wire.stream(**fields, last_event_id=b"1")
+    stream.send(b"retry: 100\n\n")
+    turn.send(b"retry: 30000\n\n")
+    for end in order:
+        (turn, stream)[end].end()
+    assert outcomes(wire.sweep(39.9)) == []
+    assert outcomes(wire.sweep(40.0)) == [Outcome.ABANDONED]

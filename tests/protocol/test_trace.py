@@ -51,7 +51,11 @@ def test_a_trace_that_nobody_records_has_none(flags: str) -> None:
         f"00-{TRACE}-{SPAN}a-01",
         f" 00-{TRACE}-{SPAN}-01",
         f"00-{TRACE}-{SPAN}-01\n",
+        # Of version 00 all is known (W3C Trace Context, section 3.2.4).
+        f"00-{TRACE}-{SPAN}-01-",
+        f"00-{TRACE}-{SPAN}-01-what-the-future-brings",
         f"00-{TRACE}-{SPAN}-01-a\nb",
+        f"cc-{TRACE}-{SPAN}-01-a\nb",
         f"00-{TRACE}-{SPAN}-01, 00-{TRACE}-{SPAN}-01",
     ],
 )

@@ -37,6 +37,32 @@ from .test_inspector import (
 # What could not be judged
 
 
+@pytest.mark.parametrize("cause", [Abort.CLIENT_GONE, Abort.UPSTREAM_CLOSED, Abort.SHUTDOWN])
+def test_an_event_that_could_not_be_read_may_have_been_the_answer(cause: Abort) -> None:
+    inspection = Inspector(Limits(max_message_bytes=1000)).open(b"POST", b"/mcp", JSON)
+    assert inspection is not None
+    events = [
+        *inspection.request(CALL, 1.0),
+        *inspection.response_head(200, EVENTS, 2.0),
+        *inspection.response_data(sse(RESULT + b" " * 2000), 2.0),
+        *inspection.aborted(cause, 3.0),
+    ]
+    assert stops(events) == ["too_large"]
+    assert [end.outcome for end in ends(events)] == [Outcome.UNINSPECTED]
+
+
+def test_a_body_broken_off_was_no_answer_however_large() -> None:
+    inspection = Inspector(Limits(max_message_bytes=1000)).open(b"POST", b"/mcp", JSON)
+    assert inspection is not None
+    events = [
+        *inspection.request(CALL, 1.0),
+        *inspection.response_head(200, JSON, 2.0),
+        *inspection.response_data(RESULT + b" " * 2000, 2.0),
+        *inspection.aborted(Abort.CLIENT_GONE, 3.0),
+    ]
+    assert [end.outcome for end in ends(events)] == [Outcome.CLIENT_DISCONNECTED]
+
+
 @pytest.mark.parametrize(
     "data", [b"{", b"\xff", CALL[:-1], b'{"jsonrpc":"2.0","id":{},"method":"x"}']
 )

@@ -7,9 +7,10 @@ from msgspec import Raw
 
 from mcp_proxy_exporter.protocol import Outcome, verdict
 from mcp_proxy_exporter.protocol.content import ONE_TEXT
+from mcp_proxy_exporter.protocol.elements import MAX_FIRST
 from mcp_proxy_exporter.protocol.events import Content
 from mcp_proxy_exporter.protocol.jsonrpc import Error, Message
-from mcp_proxy_exporter.protocol.verdict import judge
+from mcp_proxy_exporter.protocol.verdict import MAX_AT_ONCE, judge
 
 
 def result(text: str) -> Message:
@@ -135,6 +136,9 @@ def test_a_result_too_deep_for_a_second_look_is_not_judged(
     def overflow(_: Raw) -> None:
         raise RecursionError
 
+    monkeypatch.setattr(verdict, "_decode_loose", overflow)
+    for text in ("[]", "{}".ljust(MAX_AT_ONCE + 1)):
+        assert judge(result(text), 200, asked_for_task=False)[0] is Outcome.UNINSPECTED
     monkeypatch.setattr(verdict, "_decode_result", overflow)
     assert judge(result("{}"), 200, asked_for_task=False)[0] is Outcome.UNINSPECTED
 
@@ -143,24 +147,61 @@ def test_a_result_too_deep_for_a_second_look_is_not_judged(
     ("text", "content"),
     [
         ("{}", None),
-        ('{"structuredContent": {}}', None),
+        ('{"structuredContent": {}}', Content((), structured=True)),
+        ('{"structuredContent": null}', None),
+        ('{"content": "text", "structuredContent": 5}', Content((), structured=True)),
         ('{"content": null}', None),
         ('{"content": "text"}', None),
-        ('{"content": [5]}', None),
+        ('{"content": [5]}', Content(("",))),
+        (
+            '{"content": [{"type": "text", "text": "[1]"}, "odd"], "structuredContent": [1]}',
+            Content(("text", ""), structured=True, duplicated=3),
+        ),
         ('{"content": []}', Content(())),
         ('{"content": [{"type": "image", "data": "…"}]}', Content(("image",))),
         ('{"content": [{"type": "text", "text": 5}], "isError": true}', Content(("text",))),
-        ('{"content": [{"type": 5}]}', None),
+        ('{"content": [{"type": 5}, {"type": "image"}]}', Content(("", "image"))),
         ('{"content": [{"type": "text"}], "isError": "no"}', Content(("text",))),
         (
             '{"content": [{"type": "text", "text": "[1]"}], "structuredContent": [1], "task": 5}',
             Content(("text",), structured=True, duplicated=3),
         ),
-        ('{"content": [], "structuredContent": null}', Content((), structured=True)),
+        ('{"content": [], "structuredContent": null}', Content(())),
+        ('{"content": [{"type": "text"}], "structuredContent": null}', Content(("text",))),
     ],
 )
-def test_what_a_result_holds_is_told(text: str, content: Content | None) -> None:
-    assert judge(result(text), 200, asked_for_task=False)[3] == content
+@pytest.mark.parametrize("padding", ["", " " * MAX_AT_ONCE])
+def test_what_a_result_holds_is_told(text: str, content: Content | None, padding: str) -> None:
+    assert judge(result(text[:-1] + padding + "}"), 200, asked_for_task=False)[3] == content
+
+
+@pytest.mark.parametrize("size", [MAX_AT_ONCE, MAX_AT_ONCE + 1])
+@pytest.mark.parametrize(
+    ("text", "outcome"),
+    [
+        ('{"isError": true}', Outcome.TOOL_ERROR),
+        ('{"isError": null}', Outcome.SUCCESS),
+        ('{"isError": "true"}', Outcome.SUCCESS),
+        ('{"resultType": null}', Outcome.SUCCESS),
+        ('{"resultType": "complete", "isError": true}', Outcome.TOOL_ERROR),
+        ('{"resultType": "input_required"}', Outcome.INPUT_REQUIRED),
+        ('{"resultType": 5}', Outcome.INVALID_RESPONSE),
+        ('{"task": {"taskId": "t"}}', Outcome.TASK_CREATED),
+        ('{"task": {"taskId": 5}}', Outcome.SUCCESS),
+        ("[]", Outcome.INVALID_RESPONSE),
+    ],
+)
+def test_the_size_of_a_result_does_not_decide(text: str, outcome: Outcome, size: int) -> None:
+    padded = text[:-1].ljust(size - 1) + text[-1]
+    assert judge(result(padded), 200, asked_for_task=True)[:2] == (outcome, size)
+
+
+def test_blocks_beyond_all_bounds_are_told_as_far_as_they_are_read() -> None:
+    few = result('{"content": [%s{"type": "text"}]}' % ('{"type": "image"},' * 9_999))
+    content = judge(few, 200, asked_for_task=False)[3]
+    assert content == Content((*["image"] * 9_999, "text"))
+    many = result('{"content": [%s{}]}' % ("{}," * 1_000_000))
+    assert judge(many, 200, asked_for_task=False)[3] == Content(("",) * MAX_FIRST)
 
 
 def test_most_results_hold_the_same() -> None:

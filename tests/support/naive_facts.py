@@ -67,6 +67,7 @@ class Exchange:
     """Of its events."""
     retry: float | None = None
     """What the server last asked the client to wait before it resumes."""
+    asked_at: float = 0.0
     kind: StreamKind | None = None
     stream_since: float = 0.0
 
@@ -98,8 +99,6 @@ class Call:
     """There was no room for it."""
     suspended: bool = False
     suspended_at: float = 0.0
-    retry: float = 0.0
-    """What the last of its streams asked the client to wait, of those that did."""
     deadline: float = inf
     questions: list["Question"] = field(default_factory=list)
 
@@ -164,3 +163,10 @@ def streams_of(call: Call, resuming: list[Exchange]) -> list[Exchange]:
             streams.append(get)
             ids += get.ids
     return streams
+
+
+def retry_of(call: Call, resuming: list[Exchange]) -> float:
+    """Give what the client was last asked to wait, on whichever of a call's streams."""
+    asking = [stream for stream in streams_of(call, resuming) if stream.retry is not None]
+    last = max(asking, key=lambda stream: stream.asked_at, default=call.exchange)
+    return last.retry or 0.0

@@ -32,6 +32,7 @@ from tests.support.naive_facts import (
     Session,
     Task,
     newest,
+    retry_of,
     streams_of,
 )
 
@@ -138,10 +139,6 @@ class World:
             self._enter(exchange)
         self.hear(exchange)
         self._end(exchange)
-        for call in self.calls:
-            if call.open and exchange.retry is not None:
-                asked = exchange in streams_of(call, self.resuming)
-                call.retry = exchange.retry if asked else call.retry
         gone = exchange.session is not None and self.session(exchange) is None
         for call in exchange.calls:
             if call.open and not (resumable and exchange.ids and not exchange.modern):
@@ -388,4 +385,5 @@ class World:
             if any(not get.ended for get in gets):
                 call.deadline = inf
             elif call.deadline == inf:
-                call.deadline = self.now + self.limits.suspended_seconds + call.retry
+                patience = self.limits.suspended_seconds + retry_of(call, self.resuming)
+                call.deadline = self.now + patience

@@ -158,7 +158,7 @@ class Wanderer:
             dialogue.exchange.ids.append(event_id)
             lines.insert(self.rng.randrange(len(lines) + 1), f"id: {event_id}")
         if retry is not None:
-            dialogue.exchange.retry = retry
+            dialogue.exchange.retry, dialogue.exchange.asked_at = retry, self.now
             lines.append(f"retry: {int(retry * 1000)}")
         if dialogue.exchange.kind is not None:
             self._events += 1
