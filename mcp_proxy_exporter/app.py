@@ -16,7 +16,7 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
 from mcp_proxy_exporter.admin import AdminServer, Line, Page
-from mcp_proxy_exporter.config import ServerSettings, Settings
+from mcp_proxy_exporter.config import InspectionSettings, ServerSettings, Settings
 from mcp_proxy_exporter.observe import scrape
 from mcp_proxy_exporter.observe.exposition import choose
 from mcp_proxy_exporter.observe.metrics import Metrics, MetricsOptions
@@ -135,18 +135,8 @@ class Service:
     def _build(self, server: ServerSettings) -> ProxyServer:
         figures = self.metrics.server(server.name)
         inspection = self._settings.inspection
-        limits = Limits(
-            max_message_bytes=inspection.max_message_bytes,
-            max_buffered_bytes=inspection.max_buffered_bytes,
-            max_open_calls=inspection.max_open_calls,
-            max_sessions=inspection.max_sessions,
-            max_tasks=inspection.max_tasks,
-            suspended_seconds=inspection.suspended_seconds,
-            session_idle_seconds=inspection.session_idle_seconds,
-            task_seconds=inspection.task_seconds,
-        )
         taps = TapFactory(
-            Inspector(limits, figures.wants) if inspection.enabled else None,
+            Inspector(_make_limits(inspection), figures.wants) if inspection.enabled else None,
             figures.handle,
             self.metrics.inspection_failed,
             _CLOCK,
@@ -230,7 +220,8 @@ def rehearse_call(settings: Settings, recorded: bytes) -> str:
     if record.server is not None and record.server not in names:
         raise WrongRecord(f"server: is none of the configured: {', '.join(names)}")
     custom = tuple(metric.name for metric in settings.metrics.custom)
-    return rehearse(_build_metrics(settings), record.server or names[0], record, custom)
+    metrics, limits = _build_metrics(settings), _make_limits(settings.inspection)
+    return rehearse(metrics, record.server or names[0], record, custom, limits)
 
 
 def tune_allocator() -> bool:
@@ -239,6 +230,22 @@ def tune_allocator() -> bool:
     if not hasattr(libc, "gnu_get_libc_version"):
         return False
     return all(libc.mallopt(option, value) for option, value in _MALLOC_OPTIONS)
+
+
+def _make_limits(inspection: InspectionSettings) -> Limits:
+    return Limits(
+        max_message_bytes=inspection.max_message_bytes,
+        max_buffered_bytes=inspection.max_buffered_bytes,
+        max_rule_bytes=inspection.max_rule_bytes,
+        max_kept_bytes=inspection.max_kept_bytes,
+        max_open_calls=inspection.max_open_calls,
+        max_sessions=inspection.max_sessions,
+        max_tasks=inspection.max_tasks,
+        suspended_seconds=inspection.suspended_seconds,
+        session_idle_seconds=inspection.session_idle_seconds,
+        repeat_seconds=inspection.repeat_seconds,
+        task_seconds=inspection.task_seconds,
+    )
 
 
 def _build_metrics(settings: Settings) -> Metrics:

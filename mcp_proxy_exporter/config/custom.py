@@ -7,16 +7,25 @@ nor what a call is (`expression` has its members).
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
-from itertools import pairwise
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from mcp_proxy_exporter.config.expression import compile_expression
-from mcp_proxy_exporter.config.section import Integer, KeyPath, Number, Section, faults
+from mcp_proxy_exporter.config.section import (
+    Integer,
+    KeyPath,
+    Number,
+    Section,
+    check_bounds,
+    faults,
+)
 
 RESERVED_PREFIXES = ("mcp_", "process_", "python_")
 """How the exporter's own families begin, today's and tomorrow's."""
+
+# What Prometheus stores about each target and each rule itself.
+_PROMETHEUS_NAMES = re.compile(r"up|scrape_.*|ALERTS(_FOR_STATE)?")
 
 MAX_CUSTOM_METRICS = 100
 """Far more than anybody looks at, and a bound to how many series there can be."""
@@ -36,6 +45,8 @@ def _check_metric_name(name: str) -> str:
     for prefix in RESERVED_PREFIXES:
         if name.startswith(prefix):
             raise ValueError(f"must not begin with {prefix}, as the exporter's own metrics do")
+    if _PROMETHEUS_NAMES.fullmatch(name):
+        raise ValueError("is a name of Prometheus' own")
     return name
 
 
@@ -59,6 +70,11 @@ def _check_help(text: str) -> str:
     if not text or not text.isprintable() or "\\" in text or '"' in text:
         raise ValueError("must be one line of text, without '\\' and '\"'")
     return text
+
+
+def _check_buckets(bounds: tuple[float, ...]) -> tuple[float, ...]:
+    # Whether there must be any depends on the type.
+    return check_bounds(bounds) if bounds else bounds
 
 
 def _check_globs(globs: tuple[str, ...]) -> tuple[str, ...]:
@@ -94,19 +110,12 @@ class CustomMetricSettings(Section):
     """What a call adds, sets or shows; 1 of a counter without."""
     when: ExpressionText | None = None
     """Which calls count; all without."""
-    buckets: tuple[Number, ...] = ()
+    buckets: Annotated[tuple[Number, ...], AfterValidator(_check_buckets)] = ()
     """Upper bounds of a histogram; ``+Inf`` is added."""
     labels: Mapping[LabelName, ExpressionText] = Field(default_factory=dict)
     """Labels besides server and tool."""
     label_limit: Annotated[Integer, Field(gt=0)] = 50
     """Different sets of values of `labels` per server; further ones are ``_other``."""
-
-    @field_validator("buckets")
-    @classmethod
-    def _check_buckets(cls, value: tuple[float, ...]) -> tuple[float, ...]:
-        if value and (value[0] <= 0 or any(low >= high for low, high in pairwise(value))):
-            raise ValueError("must be positive numbers, each larger than the one before")
-        return value
 
     @model_validator(mode="after")
     def _check_type(self) -> Self:
@@ -138,6 +147,8 @@ class CustomMetricSettings(Section):
             yield (), "needs buckets, the upper bounds of a histogram"
         if self.type != "histogram" and self.buckets:
             yield ("buckets",), f"has no use: a {self.type} has no buckets"
+        if "label_limit" in self.model_fields_set and not self.labels:
+            yield ("label_limit",), "has no use: there are no labels"
 
 
 def _suffix(name: str) -> str:

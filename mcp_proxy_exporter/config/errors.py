@@ -8,7 +8,7 @@ header, no upstream's URL.
 import difflib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Annotated, Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -96,6 +96,14 @@ def suggest(key: str, parent: KeyPath = ()) -> str:
 
 def fields_at(path: KeyPath) -> list[str]:
     """List the settings of the table at `path`; none where there is no such table."""
+    kind = kind_at(path)
+    kind = _element(kind) if get_args(kind) else kind
+    is_table = isinstance(kind, type) and issubclass(kind, BaseModel)
+    return list(kind.model_fields) if is_table else []
+
+
+def kind_at(path: KeyPath) -> Any:
+    """Give the type of the setting at `path`; None where there is no such setting."""
     kind: Any = Settings
     for part in path:
         if isinstance(kind, type) and issubclass(kind, BaseModel):
@@ -103,9 +111,9 @@ def fields_at(path: KeyPath) -> list[str]:
             kind = field.annotation if field else None
         else:
             kind = _element(kind)
-    kind = _element(kind) if get_args(kind) else kind
-    is_table = isinstance(kind, type) and issubclass(kind, BaseModel)
-    return list(kind.model_fields) if is_table else []
+        if get_origin(kind) is Annotated:
+            kind = get_args(kind)[0]
+    return kind
 
 
 def _element(kind: Any) -> Any:

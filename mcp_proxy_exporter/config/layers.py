@@ -3,17 +3,20 @@
 Knows how settings are written down; does not know which are right (`models`, `servers`).
 """
 
+import json
 import os
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_origin
 
+from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_settings import EnvSettingsSource, SettingsError
 
-from mcp_proxy_exporter.config.errors import Place, Problem, shown, suggest
+from mcp_proxy_exporter.config.errors import Place, Problem, fields_at, kind_at, shown, suggest
 from mcp_proxy_exporter.config.locate import locate
 from mcp_proxy_exporter.config.models import Settings
 from mcp_proxy_exporter.config.section import KeyPath
@@ -22,6 +25,7 @@ from mcp_proxy_exporter.config.servers import ServerSettings
 # Two underscores: Kubernetes sets MCP_PROXY_EXPORTER_PORT and more for a service of this name.
 PREFIX = "MCP_PROXY_EXPORTER__"
 DELIMITER = "__"
+_SHORT_PREFIX = "MCP_PROXY_EXPORTER_"
 
 ONLY_SERVER = -1
 """Key of what is said of "the" server, without a list of servers. TOML has string keys only."""
@@ -34,6 +38,11 @@ FLAGS: Mapping[str, KeyPath] = {
     "--log-level": ("log", "level"),
 }
 """The command line's settings."""
+
+_SCALARS = (bool, int, float)
+"""What a variable can only say by a text, while a file has to mean it."""
+
+_ARRAYS_AND_TABLES = (tuple, Mapping)
 
 _TOML_POSITION = re.compile(r" \(at (?:line (\d+), column \d+|end of document)\)$")
 
@@ -79,9 +88,11 @@ def read_environment() -> Layer:
         _Variables, case_sensitive=False, env_prefix="", env_nested_delimiter=DELIMITER
     )
     layer = Layer()
-    for name in sorted(os.environ):
-        if name.startswith(PREFIX) and os.environ[name]:
+    for name in sorted(name for name in os.environ if os.environ[name]):
+        if name.startswith(PREFIX):
             layer = overlay(layer, _read_variable(source, name, os.environ[name]))
+        elif name.startswith(_SHORT_PREFIX):
+            layer = overlay(layer, _doubt(name))
     return layer
 
 
@@ -150,25 +161,84 @@ def _join(
     return joined
 
 
+def _doubt(name: str) -> Layer:
+    """Take a variable that is almost one of ours: a problem where it is meant to be one."""
+    tables = [(table, key) for table in fields_at(()) for key in fields_at((table,))]
+    servers = [(key,) for key in ServerSettings.model_fields]
+    meant = name.removeprefix(_SHORT_PREFIX).replace(DELIMITER, "_")
+    for path in (*servers, *tables):
+        right = DELIMITER.join(path).upper()
+        if right.replace(DELIMITER, "_") == meant:
+            message = f"is not read: did you mean {PREFIX}{right}, with two underscores?"
+            return _refuse(Place(1, 0, name, names_setting=True), message)
+    return Layer()
+
+
 def _read_variable(source: EnvSettingsSource, name: str, text: str) -> Layer:
     place = Place(1, 0, name, names_setting=True)
     key = name.removeprefix(PREFIX).lower()
-    first = key.partition(DELIMITER)[0]
-    is_server = first in ServerSettings.model_fields
+    parts = key.split(DELIMITER)
+    is_server = parts[0] in ServerSettings.model_fields
+    around: KeyPath = ("servers", 0) if is_server else ()
+    array = _find_array(around, parts)
+    if array:
+        return _refuse(place, _word_array(array, parts))
     key = f"only_server{DELIMITER}{key}" if is_server else key
     # One variable at a time, so that each error can be told with the variable's name.
     source.env_vars = {key: text}
     values: dict[Any, Any]
     try:
         values = source()
-    except SettingsError:
-        message = "must be JSON, because an array or a table is set here"
-        return Layer(problems=(Problem(place, "", message),))
+        _read_leaf(values, key.split(DELIMITER), kind_at((*around, *parts)))
+    except (SettingsError, json.JSONDecodeError, RecursionError):
+        return _refuse(place, "must be JSON, because an array or a table is set here")
     if not values:
-        return Layer(problems=(Problem(place, "", suggest(shown(first))),))
+        return _refuse(place, suggest(shown(parts[0])))
     if is_server:
         values = {ONLY_SERVER: values["only_server"]}
     return _placed(values, place, depth=len(key.split(DELIMITER)))
+
+
+def _read_leaf(values: dict[Any, Any], path: list[str], kind: Any) -> None:
+    """Read what the source has left a text although the setting is none."""
+    *around, last = path
+    table: Any = values
+    for key in around:
+        table = table.get(key) if isinstance(table, dict) else None
+    text = table.get(last) if isinstance(table, dict) else None
+    if not isinstance(text, str):
+        return
+    if kind in _SCALARS:
+        # What is no such value is complained about by whoever checks all of them.
+        with suppress(ValidationError):
+            table[last] = TypeAdapter(kind).validate_python(text)
+    elif get_origin(kind) in _ARRAYS_AND_TABLES or (
+        isinstance(kind, type) and issubclass(kind, BaseModel)
+    ):
+        # Below a map, whose keys the source does not know.
+        table[last] = json.loads(text)
+
+
+def _find_array(around: KeyPath, parts: list[str]) -> list[str]:
+    """Find the array that a path leads into; there is no setting for one element."""
+    for length in range(1, len(parts)):
+        if get_origin(kind_at((*around, *parts[:length]))) is tuple:
+            return parts[:length]
+    return []
+
+
+def _word_array(array: list[str], parts: list[str]) -> str:
+    whole = PREFIX + DELIMITER.join(array).upper()
+    message = f"is within an array: {whole} must be a JSON array"
+    wanted = parts[len(array) + 1 :]
+    if array == ["servers"] and wanted:
+        only = PREFIX + DELIMITER.join(wanted).upper()
+        message += f"; to set the only server use {only}"
+    return message
+
+
+def _refuse(place: Place, message: str) -> Layer:
+    return Layer(problems=(Problem(place, "", message),))
 
 
 def _placed(values: dict[Any, Any], place: Place, *, depth: int) -> Layer:

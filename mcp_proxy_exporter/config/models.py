@@ -6,7 +6,6 @@ Knows what each setting means and which go together; does not know files, variab
 
 from collections.abc import Mapping
 from functools import cached_property
-from itertools import pairwise
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
@@ -20,21 +19,27 @@ from mcp_proxy_exporter.config.custom import (
     find_conflicts,
     find_idle_patterns,
 )
-from mcp_proxy_exporter.config.section import Integer, KeyPath, Number, Section, faults
+from mcp_proxy_exporter.config.section import (
+    Bounds,
+    Flag,
+    Integer,
+    KeyPath,
+    Number,
+    Section,
+    faults,
+)
 from mcp_proxy_exporter.config.servers import ServerSettings
 
-MIB = 1024 * 1024
+KIB = 1024
+MIB = 1024 * KIB
+
+MAX_LISTED_TOOLS = 2000
+"""What is read of one ``tools/list``: the inspection remembers no more tools of a server."""
 
 NO_SERVER = (
     "no server is configured: give --upstream URL, MCP_PROXY_EXPORTER__UPSTREAM, "
     "or a file with [[servers]]"
 )
-
-
-def _check_bounds(value: tuple[float, ...]) -> tuple[float, ...]:
-    if not value or value[0] <= 0 or any(low >= high for low, high in pairwise(value)):
-        raise ValueError("must be positive numbers, each larger than the one before")
-    return value
 
 
 def _check_label_value(value: str) -> str:
@@ -44,13 +49,23 @@ def _check_label_value(value: str) -> str:
     return value
 
 
-Bounds = Annotated[tuple[Number, ...], AfterValidator(_check_bounds)]
-"""Upper bounds of a histogram; ``+Inf`` is added."""
+def _check_listed(value: int) -> int:
+    if value > MAX_LISTED_TOOLS:
+        raise ValueError(f"can be {MAX_LISTED_TOOLS}: no more tools of a list are read")
+    return value
+
+
 LabelValue = Annotated[str, AfterValidator(_check_label_value)]
 PositiveSeconds = Annotated[Number, Field(gt=0)]
 """Seconds, without a way to switch the limit off."""
 Seconds = Annotated[Number, Field(ge=0)]
 """Seconds; 0 = no limit, or for idle connections and drain: no time at all."""
+
+
+DURATION_BUCKETS = (
+    0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0,
+)  # fmt: skip
+"""From a cache's answer to the patience of the longest agents, in seconds."""
 
 
 class AdminSettings(Section):
@@ -111,13 +126,19 @@ class LimitSettings(Section):
 class InspectionSettings(Section):
     """How much of the traffic is read for the metrics. What is not read passes all the same."""
 
-    enabled: bool = True
+    enabled: Flag = True
     """Off: HTTP metrics only, and no message is looked at."""
     max_message_bytes: Annotated[Integer, Field(gt=0)] = 4 * MIB
     """One JSON body or one event of a stream, after decoding; the Python SDK refuses larger
     requests itself."""
     max_buffered_bytes: Annotated[Integer, Field(gt=0)] = 32 * MIB
     """All messages of one server that are being read, together."""
+    max_rule_bytes: Annotated[Integer, Field(gt=0)] = 256 * KIB
+    """A request or an answer of a tool call that an expression asks about: to decode this much JSON
+    and to evaluate expressions on it takes up to 30 ms, in which nothing else is served. Larger
+    ones skip the metric."""
+    max_kept_bytes: Annotated[Integer, Field(gt=0)] = 8 * MIB
+    """All requests of one server that are kept for such expressions until their answers come."""
     max_open_calls: Annotated[Integer, Field(gt=0)] = 10_000
     """Calls in flight that are followed, per server."""
     max_sessions: Annotated[Integer, Field(gt=0)] = 10_000
@@ -129,6 +150,9 @@ class InspectionSettings(Section):
     server asked the client to wait. SDKs come back after 1 to 30 s."""
     session_idle_seconds: PositiveSeconds = 3600.0
     """Silence after which a session is taken for gone: most clients never end theirs."""
+    repeat_seconds: PositiveSeconds = 300.0
+    """How long ago a tool call may be to count as repeated by one that is just like it. Agents that
+    run in a circle do so within minutes."""
     task_seconds: PositiveSeconds = 3600.0
     """How long a task is awaited whose server names no time to live."""
 
@@ -136,6 +160,8 @@ class InspectionSettings(Section):
     def _check_room(self) -> Self:
         if self.max_buffered_bytes < self.max_message_bytes:
             raise faults([(("max_buffered_bytes",), "is less than max_message_bytes")])
+        if self.max_kept_bytes < self.max_rule_bytes:
+            raise faults([(("max_kept_bytes",), "is less than max_rule_bytes")])
         return self
 
 
@@ -145,7 +171,7 @@ class MetricsSettings(Section):
     max_tools: Annotated[Integer, Field(gt=0)] = 200
     """Tool names per server that become labels because a call succeeded before any ``tools/list``
     was seen; further ones are ``_other``. Listed tools do not count."""
-    max_listed_tools: Annotated[Integer, Field(gt=0)] = 1000
+    max_listed_tools: Annotated[Integer, Field(gt=0), AfterValidator(_check_listed)] = 1000
     """Tool names per server that become labels because ``tools/list`` showed them, in all the time
     of the process. Generous, because these are real; a hostile server would list without end."""
     max_clients: Annotated[Integer, Field(gt=0)] = 50
@@ -161,16 +187,13 @@ class MetricsSettings(Section):
     """Globs of metric families that are neither counted nor shown."""
     enable: tuple[str, ...] = ()
     """Globs of metric families that are, whatever `disable` says."""
-    semconv: bool = False
+    semconv: Flag = False
     """Show the durations of operations under OpenTelemetry's names, too. Off: they say again what
     other families say."""
     labels: Mapping[LabelName, LabelValue] = Field(default_factory=dict)
     """Labels of every series, for scrapers that cannot be told to add them."""
-    duration_buckets: Bounds = (
-        0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0,
-    )  # fmt: skip
-    """Upper bounds, in seconds, of the histograms of durations; ``+Inf`` is added. From a cache's
-    answer to the patience of the longest agents."""
+    duration_buckets: Bounds = DURATION_BUCKETS
+    """Upper bounds, in seconds, of the histograms of durations; ``+Inf`` is added."""
     buckets: Mapping[str, Bounds] = Field(default_factory=dict)
     """Upper bounds of single histograms, in their own unit, by the name of the family."""
     custom: tuple[CustomMetricSettings, ...] = ()
@@ -244,6 +267,8 @@ class Settings(BaseSettings):
             (("outcomes", "soft_errors"), self.outcomes.soft_errors),
         ):
             found += [((*table, *at), text) for at, text in find_idle_patterns(rules, names)]
+            if rules and not self.inspection.enabled:
+                found.append((table, "has no use: inspection.enabled is false"))
         if found:
             raise faults(found)
         return self

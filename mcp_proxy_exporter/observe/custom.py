@@ -10,9 +10,9 @@ from typing import TypeAlias
 
 from mcp_proxy_exporter.config.custom import CustomMetricSettings
 from mcp_proxy_exporter.config.expression import compile_expression, is_true
-from mcp_proxy_exporter.observe.facts import Facts
+from mcp_proxy_exporter.observe.facts import Reading, find_needs
 from mcp_proxy_exporter.observe.family import Family, Kind
-from mcp_proxy_exporter.observe.labels import clean
+from mcp_proxy_exporter.observe.labels import LARGEST_WHOLE, label_text
 from mcp_proxy_exporter.observe.series import (
     Histogram,
     Histograms,
@@ -22,13 +22,10 @@ from mcp_proxy_exporter.observe.series import (
     Value,
     Values,
 )
-from mcp_proxy_exporter.observe.words import CUSTOM_LABEL, OTHER, SKIP_REASONS, UNKNOWN
+from mcp_proxy_exporter.observe.words import CUSTOM_LABEL, OTHER, SKIP_REASONS
 
-Count: TypeAlias = Callable[[float], None]
-"""Counts one value on one series."""
-
-# Doubles, which is what Prometheus keeps, hold every whole number up to here.
-_LARGEST_WHOLE = 2**53
+Count: TypeAlias = Callable[[float], bool]
+"""Counts one value on one series; False where its sum would be no number for ever after."""
 
 
 def make_families(settings: Iterable[CustomMetricSettings]) -> tuple[Family, ...]:
@@ -46,12 +43,15 @@ def make_families(settings: Iterable[CustomMetricSettings]) -> tuple[Family, ...
     )
 
 
+SKIPS = "mcp_proxy_custom_metric_skips_total"
+
+
 class Skips:
     """Counts the samples of one metric that no series could take."""
 
     def __init__(self, store: Store, metric: str) -> None:
         self._metric = metric
-        self._skips = store.of(Values, "mcp_proxy_custom_metric_skips_total")
+        self._skips = store.of(Values, SKIPS)
 
     def prepare(self) -> None:
         """Make the series at 0, so that a rate sees the first skip."""
@@ -126,6 +126,8 @@ class CustomMetric:
         self.sets = LabelSets(settings.label_limit if settings.labels else 0)
         self._overflow = store.of(Values, "mcp_proxy_label_overflow_total").child(CUSTOM_LABEL)
         self._counts: dict[tuple[str, ...], Count] = {}
+        self.needs = find_needs(self.members)
+        """The texts of a call without which it cannot be counted."""
 
     @property
     def members(self) -> frozenset[str]:
@@ -135,22 +137,28 @@ class CustomMetric:
         asked = (compile_expression(text).members for text in texts if text is not None)
         return frozenset[str]().union(*asked)
 
-    def count(self, facts: Facts, tool: str) -> None:
+    def count(self, call: Reading, tool: str) -> None:
         """Count a call under the label of its tool."""
         if not self._labels and self._value is None:
             # At 0 before the first that counts, so that a rate sees that one.
             self._find((tool,))
+        gap = self.needs.find_gap(call)
+        if gap is not None:
+            self.skips.add(gap)
+            return
+        facts = call.facts
         try:
             if self._when is not None and not is_true(self._when(facts)):
                 return
             value = 1 if self._value is None else self._value(facts)
-            key = (tool, *[self._label(evaluate(facts)) for evaluate in self._labels])
+            length = self._max_length
+            key = (tool, *[label_text(evaluate(facts), length) for evaluate in self._labels])
         except Exception:  # noqa: BLE001  # what an expression raises is its own business
             self.skips.add("expression_failed")
             return
         reason = None
         if type(value) is not float and (
-            type(value) is not int or not -_LARGEST_WHOLE <= value <= _LARGEST_WHOLE
+            type(value) is not int or not -LARGEST_WHOLE <= value <= LARGEST_WHOLE
         ):
             value, reason = _read_number(value)
         elif not math.isfinite(value):
@@ -158,23 +166,10 @@ class CustomMetric:
         if reason is None and value < 0 and not self._signed:
             # OpenMetrics 1.0.0 section 5: what counters, histograms and summaries add up rises.
             reason = "negative"
-        if reason is None:
-            (self._counts.get(key) or self._find(key))(value)
-        else:
+        if reason is None and not (self._counts.get(key) or self._find(key))(value):
+            reason = "not_finite"
+        if reason is not None:
             self.skips.add(reason)
-
-    def _label(self, value: object) -> str:
-        kind = type(value)
-        if kind is str:
-            return clean(str(value), self._max_length)
-        if value is None:
-            return UNKNOWN
-        if kind is bool:
-            return "true" if value else "false"
-        if isinstance(value, int):
-            return str(value) if -_LARGEST_WHOLE <= value <= _LARGEST_WHOLE else OTHER
-        # One that is whole reads as the same number without a point does: 200.0 and 200.
-        return f"{value:.16g}" if isinstance(value, float) else OTHER
 
     def _find(self, key: tuple[str, ...]) -> Count:
         if not self._labels or self.sets.admit(key[1:]):
@@ -190,7 +185,7 @@ class CustomMetric:
 
     def _adder(self, series: Value | Histogram | Summary) -> Count:
         if not isinstance(series, Value):
-            return series.observe
+            return _make_observer(series)
         return _make_setter(series) if self._signed else _make_adder(series)
 
 
@@ -205,15 +200,30 @@ def _hold(store: Store, settings: CustomMetricSettings) -> Values | Histograms |
 
 
 def _make_adder(series: Value) -> Count:
-    def add(value: float) -> None:
-        series.value += value
+    def add(value: float) -> bool:
+        total = series.value + value
+        if not math.isfinite(total):
+            return False
+        series.value = total
+        return True
 
     return add
 
 
+def _make_observer(series: Histogram | Summary) -> Count:
+    def observe(value: float) -> bool:
+        if not math.isfinite(series.sum + value):
+            return False
+        series.observe(value)
+        return True
+
+    return observe
+
+
 def _make_setter(series: Value) -> Count:
-    def put(value: float) -> None:
+    def put(value: float) -> bool:
         series.value = value
+        return True
 
     return put
 

@@ -16,11 +16,11 @@ from mcp_proxy_exporter.observe.catalogue.semconv import SEMCONV
 from mcp_proxy_exporter.observe.family import Family, Kind
 from mcp_proxy_exporter.observe.labels import EMPTY
 from mcp_proxy_exporter.observe.metrics import MetricsOptions
+from mcp_proxy_exporter.observe.queries import describe_answers
 from mcp_proxy_exporter.observe.words import (
     BLOCK_TYPES,
     GUARDED_LABELS,
     HTTP_METHODS,
-    INPUT_METHODS,
     JSONRPC_CODES,
     LOG_LEVELS,
     MAX_SOFT_ERROR_REASONS,
@@ -40,7 +40,9 @@ from mcp_proxy_exporter.observe.words import (
 )
 from mcp_proxy_exporter.protocol.content import MAX_COMPARED
 from mcp_proxy_exporter.protocol.events import Delivery, SessionEnd, StreamKind, TaskOutcome
+from mcp_proxy_exporter.protocol.inputs import INPUT_METHODS
 from mcp_proxy_exporter.protocol.outcome import Outcome
+from mcp_proxy_exporter.protocol.scope import MAX_RECENT
 
 S = TypeVar("S", bound=StrEnum)
 
@@ -174,12 +176,21 @@ closed list, or beyond a cap, is counted under `{other}`.
   divided by {ratio:g} bytes per token: no tokenizer of a model gives exactly this.
 - **type** of content blocks: {blocks}; `{structured}` is `structuredContent`, which stands beside
   the blocks. Where a block's text says the same again, it is in
-  `mcp_tool_result_duplicated_bytes_total`; texts over {compared} KiB are not compared.
+  `mcp_tool_result_duplicated_bytes_total`; structured content over {compared} KiB is not
+  compared, nor more than 128 KiB of text in up to 64 blocks of a result. Of a result 10 000 blocks
+  are counted; where its content has more than 200 000 commas, the first 4 096. What a task brings
+  (`tasks/result`) is not counted.
 - **name** and **version** are what the server calls itself (`serverInfo`), unverified; `{unknown}`
   where it did not. There is one series of `mcp_server_info` for each revision at any time.
 - **Lists** are compared one by one as they come. A server that shows each user other tools is seen
   to add and remove them. A tool that comes back with another definition than it left with counts in
-  `mcp_tool_definition_changes_total`.
+  `mcp_tool_definition_changes_total`. Definitions, added and removed tools are those of the first
+  2 000 of a list; tools beyond them are only counted. A server without sessions that numbers its
+  pages, and has other lists for other clients, mixes them.
+- **mcp_tool_repeated_calls_total** knows calls by their JSON texts: arguments whose members come
+  in another order are others. What changed in between counts as no repetition: of the results of a
+  call only the last one is remembered, and of a session only its last {recent} different calls.
+  Where there are no sessions (2026-07-28, or a server without them), nothing is known to repeat.
 - **method** of requests: {requests}.
 - **method** of notifications: {notifications}.
 - **method** of `mcp_input_requests_total` and `mcp_input_request_duration_seconds`: {inputs}.
@@ -231,6 +242,7 @@ _COMPANIONS = """\
 ## The process
 
 `process_*` (where the system has /proc) and `python_*` come from the Prometheus client library.
+`metrics.disable` hides them.
 """
 
 
@@ -248,6 +260,7 @@ def _parts() -> Iterator[str]:
         remarks = _semconv() if families is SEMCONV else ""
         yield f"## {title}\n{remarks}{_FAMILY_HEAD}{rows}{_buckets(families)}"
     yield _COMPANIONS
+    yield describe_answers()
     yield _labels(options)
     yield describe_bounds()
 
@@ -293,6 +306,7 @@ def _labels(options: MetricsOptions) -> str:
         compared=MAX_COMPARED // 1024,
         blocks=_words(BLOCK_TYPES),
         structured=STRUCTURED,
+        recent=MAX_RECENT,
         requests=_words(REQUEST_METHODS),
         notifications=_words(NOTIFICATION_METHODS),
         inputs=_words(INPUT_METHODS),

@@ -5,8 +5,9 @@ lines are the same in both but for exemplars, so every series keeps its own; her
 around them. What the client library collects about the process is written by the client library.
 """
 
+import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from prometheus_client import exposition as text_format
 from prometheus_client.openmetrics import exposition as openmetrics_format
@@ -21,6 +22,8 @@ _SLICE = 500
 _OPENMETRICS_TYPE = "application/openmetrics-text"
 # What says "OpenMetrics 1" in an Accept header; without a version any is meant.
 _OPENMETRICS_VERSIONS = ("", "1.0.0")
+# The weight 0 (RFC 9110 section 12.4.2).
+_NOTHING = re.compile(r"0(\.0*)?")
 
 
 class Exposition(ABC):
@@ -53,6 +56,11 @@ class Exposition(ABC):
                     room = _SLICE
         yield b"".join(written)
         yield self._companions(metrics)
+
+    def write(self, family: Family, series: Iterable[Series]) -> str:
+        """Return some series of a family, with its header."""
+        lines = map(self._lines, series)
+        return self._header(family) + b"".join(lines).decode()
 
     def _lines(self, series: Series) -> bytes:
         return series.lines()
@@ -108,18 +116,21 @@ def choose(accept_header: str) -> Exposition:
     """Return the format for a request's Accept header; never fails.
 
     As the client library chooses: OpenMetrics if the header names it in version 1.0.0 or in none,
-    whatever the weights; else text 0.0.4, which every scraper reads.
+    whatever the weights but 0 (RFC 9110 section 12.4.2: not acceptable); else text 0.0.4, which
+    every scraper reads.
     """
     for accepted in accept_header.split(","):
-        media_type, *parameters = (part.strip().lower() for part in accepted.split(";"))
-        if media_type == _OPENMETRICS_TYPE and _version(parameters) in _OPENMETRICS_VERSIONS:
+        media_type, *rest = (part.strip().lower() for part in accepted.split(";"))
+        parameters = dict(_split(parameter) for parameter in rest)
+        if (
+            media_type == _OPENMETRICS_TYPE
+            and parameters.get("version", "") in _OPENMETRICS_VERSIONS
+            and not _NOTHING.fullmatch(parameters.get("q", ""))
+        ):
             return OPENMETRICS
     return TEXT
 
 
-def _version(parameters: list[str]) -> str:
-    for parameter in parameters:
-        name, _, value = parameter.partition("=")
-        if name == "version":
-            return value.strip('"')
-    return ""
+def _split(parameter: str) -> tuple[str, str]:
+    name, _, value = parameter.partition("=")
+    return name.strip(), value.strip().strip('"')

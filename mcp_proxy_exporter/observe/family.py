@@ -12,6 +12,7 @@ from types import MappingProxyType
 from mcp_proxy_exporter.config.custom import MAX_CUSTOM_METRICS
 from mcp_proxy_exporter.observe import words
 from mcp_proxy_exporter.protocol.events import Delivery, SessionEnd, StreamKind, TaskOutcome
+from mcp_proxy_exporter.protocol.inputs import INPUT_METHODS
 from mcp_proxy_exporter.protocol.outcome import Outcome
 
 
@@ -58,7 +59,7 @@ DIMENSIONS: Mapping[str, Dimension] = MappingProxyType(
         ),
         "I": Dimension(
             text="ways in which a server asks for input and `_other`",
-            size=len(words.INPUT_METHODS) + 1,
+            size=len(INPUT_METHODS) + 1,
         ),
         "D": Dimension(text="ways in which that question travels", size=len(Delivery)),
         "A": Dimension(text="outcomes of tasks", size=len(TaskOutcome)),

@@ -5,8 +5,9 @@ Knows who was asked for what and how long the answer took; does not know which c
 """
 
 from mcp_proxy_exporter.observe.series import Histograms, Store, Values
-from mcp_proxy_exporter.observe.words import INPUT_METHODS, OTHER
+from mcp_proxy_exporter.observe.words import OTHER
 from mcp_proxy_exporter.protocol.events import Delivery, InputAnswered, InputRequested
+from mcp_proxy_exporter.protocol.inputs import INPUT_METHODS
 
 
 class InputMetrics:

@@ -6,7 +6,7 @@ Knows the parts that count and the settings they need; does not know how a scrap
 
 import platform
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -45,6 +45,7 @@ from mcp_proxy_exporter.observe.switches import (
     arrange,
     find_faults,
     find_hidden,
+    find_hidden_companions,
 )
 from mcp_proxy_exporter.observe.tasks import TaskMetrics
 from mcp_proxy_exporter.observe.tools import ToolMetrics
@@ -76,41 +77,30 @@ from mcp_proxy_exporter.protocol.events import (
     UpstreamFailed,
 )
 
-# The cap of names that only a successful call vouches for, per server: far more tools than a model
-# can choose from.
-MAX_CALLED_TOOLS = 200
-# The cap of names that a server ever listed: generous, because these are real. A gateway in front
-# of many servers lists hundreds; a hostile server would list without end.
-MAX_LISTED_TOOLS = 1000
-# The cap of client names per server: clients are programs, of which few are about; the name is free
-# text that nobody vouches for.
-MAX_CLIENTS = 50
-# The cap of prompt names per server: people choose prompts from a menu, which has fewer entries
-# than a model has tools.
-MAX_PROMPTS = 50
 # MCP 2025-11-25, server/tools: names should have 1 to 128 characters.
 MAX_LABEL_LENGTH = 128
-# English text and JSON have 3 to 5 bytes per token in the tokenizers of today's models.
-BYTES_PER_TOKEN = 4.0
+
+# With the reason of each.
+_DEFAULTS = MetricsSettings()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MetricsOptions:
     """The settings of the metrics."""
 
-    max_tools: int = MAX_CALLED_TOOLS
+    max_tools: int = _DEFAULTS.max_tools
     """Tool names per server that become labels because a call of them succeeded."""
-    max_listed_tools: int = MAX_LISTED_TOOLS
+    max_listed_tools: int = _DEFAULTS.max_listed_tools
     """Tool names per server that become labels because ``tools/list`` showed them."""
-    max_clients: int = MAX_CLIENTS
+    max_clients: int = _DEFAULTS.max_clients
     """Client names per server that become labels: those that come first."""
-    max_prompts: int = MAX_PROMPTS
+    max_prompts: int = _DEFAULTS.max_prompts
     """Prompt names per server that become labels because a request of them succeeded."""
     max_label_length: int = MAX_LABEL_LENGTH
     """Characters of a label value that comes from the wire; longer ones are cut."""
     switches: Choices = field(default_factory=Switches)
     """Which families there are, with which buckets and labels."""
-    bytes_per_token: float = BYTES_PER_TOKEN
+    bytes_per_token: float = _DEFAULTS.bytes_per_token
     """How many bytes of a definition are taken for one token of a model's context."""
     custom: tuple[CustomMetricSettings, ...] = ()
     """Metrics that the operator makes of what calls say."""
@@ -131,16 +121,21 @@ class MetricsOptions:
 class Companions(Collector):
     """What the client library measures about this process: memory, CPU, descriptors, collector."""
 
-    def __init__(self) -> None:
+    def __init__(self, hidden: Collection[str] = ()) -> None:
+        """Hide some families, by their names in a query."""
         registry = CollectorRegistry()
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
         GCCollector(registry=registry)
         self._registry = registry
+        self._hidden = hidden
 
     def collect(self) -> Iterator[Metric]:
-        """Yield the ``process_*`` and ``python_*`` families."""
-        yield from self._registry.collect()
+        """Yield the ``process_*`` and ``python_*`` families that are shown."""
+        for metric in self._registry.collect():
+            name = f"{metric.name}_total" if metric.type == "counter" else metric.name
+            if name not in self._hidden:
+                yield metric
 
 
 class ServerMetrics:
@@ -185,7 +180,6 @@ class ServerMetrics:
             closed = _both(closed, semconv.closed)
         self._handlers: dict[type[Event], Callable[[Any], None]] = {
             CallOpened: calls.opened,
-            CallClosed: closed,
             LateResponse: calls.late,
             MessageSeen: messages.seen,
             InspectionStopped: messages.stopped,
@@ -208,14 +202,14 @@ class ServerMetrics:
             UpstreamAnswered: http.answered,
             UpstreamFailed: http.failed,
         }
-        rules = CallRules(name, store, tools, options.custom, options.soft_errors)
+        self.rules = rules = CallRules(name, store, tools, options.custom, options.soft_errors)
+        """What the operator says about calls."""
         self.wants: Callable[[str | None], bool] | None = rules.wants if rules else None
         """Of which tools the texts of calls are needed, see `inspector.Inspector`; None: of none.
         """
         self.names = {**self.names, CUSTOM_LABEL: rules.label_sets}
-        if rules:
-            # Last: whatever else counts the end of a call must see it as the rules judge it.
-            self._handlers[CallClosed] = rules.precede(self._handlers[CallClosed])
+        self._closed = closed
+        self._settle()
 
     def handle(self, event: Event) -> None:
         """Count one event: the hot path.
@@ -223,6 +217,11 @@ class ServerMetrics:
         Raises KeyError when a call ends that is not open; nothing that peers send can cause that.
         """
         self._handlers[type(event)](event)
+
+    def watch_ends(self, watcher: Callable[[CallClosed], None]) -> None:
+        """Tell somebody else, too, of each call's end, with the outcome that is counted."""
+        self._closed = _both(self._closed, watcher)
+        self._settle()
 
     def watch_connections(self, source: Callable[[], Mapping[tuple[str, str], int]]) -> None:
         """Ask a source for this server's open connections at each scrape.
@@ -232,6 +231,11 @@ class ServerMetrics:
         """
         self._http.watch_connections(source)
 
+    def _settle(self) -> None:
+        # The rules first: whatever else sees the end of a call must see it as they judge it.
+        rules, closed = self.rules, self._closed
+        self._handlers[CallClosed] = rules.precede(closed) if rules else closed
+
 
 class Metrics:
     """All figures of the process, in a registry of their own."""
@@ -240,7 +244,7 @@ class Metrics:
         """Raise ValueError for switches that make no sense."""
         families, switches = _list_families(options.custom), options.switches
         self.store = Store(arrange(switches, families), hidden=find_hidden(switches, families))
-        self.companions = Companions()
+        self.companions = Companions(find_hidden_companions(switches))
         self.registry = CollectorRegistry()
         self.registry.register(self.store)
         self.registry.register(self.companions)

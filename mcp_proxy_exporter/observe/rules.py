@@ -10,14 +10,9 @@ from functools import lru_cache
 import msgspec
 
 from mcp_proxy_exporter.config.custom import CustomMetricSettings, SoftErrorSettings, matches
+from mcp_proxy_exporter.config.interpreter import INTERPRETER
 from mcp_proxy_exporter.observe.custom import AllLabelSets, CustomMetric, make_metrics
-from mcp_proxy_exporter.observe.facts import (
-    REQUEST_MEMBERS,
-    RESPONSE_MEMBERS,
-    Facts,
-    Unreadable,
-    read_call,
-)
+from mcp_proxy_exporter.observe.facts import Needs, Reading, find_needs, read_call
 from mcp_proxy_exporter.observe.series import Store
 from mcp_proxy_exporter.observe.softerrors import SoftErrorRule, SoftErrors
 from mcp_proxy_exporter.observe.tools import ToolMetrics
@@ -34,8 +29,7 @@ class _Plan(msgspec.Struct, frozen=True):
 
     soft_errors: tuple[SoftErrorRule, ...]
     metrics: tuple[CustomMetric, ...]
-    needs_request: bool
-    needs_response: bool
+    needs: Needs
 
 
 class CallRules:
@@ -66,7 +60,12 @@ class CallRules:
     def wants(self, tool: str | None) -> bool:
         """Tell whether the texts of a tool's calls are to be kept."""
         plan = None if tool is None else self._find(tool)
-        return plan is not None and (plan.needs_request or plan.needs_response)
+        return plan is not None and (plan.needs.request or plan.needs.response)
+
+    def find_metrics(self, tool: str) -> tuple[str, ...]:
+        """Return the names of the custom metrics that concern a tool."""
+        plan = self._find(tool)
+        return () if plan is None else tuple(metric.settings.name for metric in plan.metrics)
 
     def precede(self, closed: Callable[[CallClosed], None]) -> Callable[[CallClosed], None]:
         """Return what judges a call before the given handler counts it, and then counts itself."""
@@ -84,39 +83,32 @@ class CallRules:
         return handle
 
     def _apply(self, plan: _Plan, event: CallClosed, closed: Callable[[CallClosed], None]) -> None:
-        facts = self._read(plan, event)
-        reason = None
-        if facts is not None and plan.soft_errors and event.outcome is Outcome.SUCCESS:
-            reason = self._soft_errors.judge(plan.soft_errors, facts)
+        INTERPRETER.begin()
+        judged, reason = event, None
+        try:
+            reading = self._read(plan, event)
+            if plan.soft_errors and event.outcome is Outcome.SUCCESS:
+                reason = self._soft_errors.judge(plan.soft_errors, reading)
             if reason is not None:
-                event = msgspec.structs.replace(event, outcome=Outcome.TOOL_ERROR)
-                facts["outcome"] = event.outcome.value
+                judged = msgspec.structs.replace(event, outcome=Outcome.TOOL_ERROR)
+                reading.facts["outcome"] = judged.outcome.value
+        except Exception:
+            # A fault of ours: the call has ended all the same, and must not stay in flight. The
+            # tap counts the fault.
+            closed(event)
+            raise
         # Before the rest: a call's success may admit its tool's name.
-        closed(event)
-        if facts is None:
-            return
+        closed(judged)
         tool = self._tools.find(event.call.name).label
         if reason is not None:
             self._soft_errors.count(tool, reason)
         for metric in plan.metrics:
-            metric.count(facts, tool)
+            metric.count(reading, tool)
 
-    def _read(self, plan: _Plan, event: CallClosed) -> Facts | None:
+    def _read(self, plan: _Plan, event: CallClosed) -> Reading:
         # As the durations of calls: without the time that the client took, and not below 0.
         duration = max(0.0, event.at - event.call.opened_at - event.waited)
-        try:
-            return read_call(
-                event,
-                duration,
-                needs_request=plan.needs_request,
-                needs_response=plan.needs_response,
-            )
-        except Unreadable:
-            for metric in plan.metrics:
-                metric.skips.add("unreadable")
-            if plan.soft_errors:
-                self._soft_errors.skips.add("unreadable")
-            return None
+        return read_call(event, duration, plan.needs)
 
     def _plan(self, tool: str) -> _Plan | None:
         rules = tuple(
@@ -128,6 +120,4 @@ class CallRules:
         members = frozenset[str]().union(
             *(rule.members for rule in rules), *(metric.members for metric in metrics)
         )
-        return _Plan(
-            rules, metrics, bool(members & REQUEST_MEMBERS), bool(members & RESPONSE_MEMBERS)
-        )
+        return _Plan(rules, metrics, find_needs(members))

@@ -9,12 +9,14 @@ from collections.abc import Sequence
 from mcp_proxy_exporter.config.custom import SoftErrorSettings
 from mcp_proxy_exporter.config.expression import compile_expression, is_true
 from mcp_proxy_exporter.observe.custom import Skips
-from mcp_proxy_exporter.observe.facts import Facts
-from mcp_proxy_exporter.observe.labels import clean
+from mcp_proxy_exporter.observe.facts import Facts, Reading, find_needs
+from mcp_proxy_exporter.observe.labels import label_text
 from mcp_proxy_exporter.observe.series import Store, Values
 from mcp_proxy_exporter.observe.words import MAX_SOFT_ERROR_REASONS, OTHER, SOFT_ERROR_MATCHED
 
 FAMILY = "mcp_tool_soft_errors_total"
+# They need no place among those that are told apart.
+_FIXED_REASONS = frozenset({SOFT_ERROR_MATCHED, OTHER})
 
 
 class SoftErrorRule:
@@ -24,6 +26,8 @@ class SoftErrorRule:
         self.settings = settings
         self._when = compile_expression(settings.when)
         self._reason = None if settings.reason is None else compile_expression(settings.reason)
+        self.needs = find_needs(self.members)
+        """The texts of a call without which it cannot be judged."""
 
     @property
     def members(self) -> frozenset[str]:
@@ -56,11 +60,15 @@ class SoftErrors:
         self._errors = store.of(Values, FAMILY)
         self._reasons: set[str] = set()
 
-    def judge(self, rules: tuple[SoftErrorRule, ...], facts: Facts) -> str | None:
+    def judge(self, rules: tuple[SoftErrorRule, ...], call: Reading) -> str | None:
         """Return the label of the reason that the first rule gives which is true of a call."""
         for rule in rules:
+            gap = rule.needs.find_gap(call)
+            if gap is not None:
+                self.skips.add(gap)
+                continue
             try:
-                reason = rule.judge(facts)
+                reason = rule.judge(call.facts)
             except Exception:  # noqa: BLE001  # what an expression raises is its own business
                 self.skips.add("expression_failed")
                 continue
@@ -73,10 +81,8 @@ class SoftErrors:
         self._errors.child(self._server, tool, reason).value += 1
 
     def _label(self, reason: object) -> str:
-        if not isinstance(reason, str | int | float) or isinstance(reason, bool):
-            return OTHER
-        label = clean(str(reason), self._max_length)
-        if label not in self._reasons and label != SOFT_ERROR_MATCHED:
+        label = label_text(reason, self._max_length)
+        if label not in self._reasons and label not in _FIXED_REASONS:
             if len(self._reasons) >= MAX_SOFT_ERROR_REASONS:
                 return OTHER
             self._reasons.add(label)

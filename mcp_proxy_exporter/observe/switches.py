@@ -10,14 +10,27 @@ from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from typing import Protocol, TypeAlias
 
-from mcp_proxy_exporter.observe.catalogue import DURATION_BUCKETS, FAMILIES
+from mcp_proxy_exporter.config.models import DURATION_BUCKETS
+from mcp_proxy_exporter.config.section import check_bounds
+from mcp_proxy_exporter.observe.catalogue import FAMILIES
 from mcp_proxy_exporter.observe.family import Family, Kind
 
 Path: TypeAlias = tuple[str | int, ...]
 """Where a choice stands: its name, then the index or key within."""
 
-RESERVED_LABELS = frozenset({"le", "quantile"})
-"""What the formats themselves use."""
+COMPANIONS = (
+    "process_virtual_memory_bytes",
+    "process_resident_memory_bytes",
+    "process_start_time_seconds",
+    "process_cpu_seconds_total",
+    "process_open_fds",
+    "process_max_fds",
+    "python_info",
+    "python_gc_objects_collected_total",
+    "python_gc_objects_uncollectable_total",
+    "python_gc_collections_total",
+)
+"""The families of the client library, which can be hidden and nothing else."""
 
 
 class Choices(Protocol):
@@ -65,10 +78,11 @@ def find_faults(
 ) -> Iterator[tuple[Path, str]]:
     """Find the choices that no family or more than one label of a series answers to."""
     names = {family.name: family for family in families}
+    every = (*names, *COMPANIONS)
     for key, globs in (("disable", choices.disable), ("enable", choices.enable)):
         for index, glob in enumerate(globs):
-            if not any(fnmatchcase(name, glob) for name in names):
-                yield (key, index), f"matches no metric family{_meant(glob, names)}"
+            if not any(fnmatchcase(name, glob) for name in every):
+                yield (key, index), f"matches no metric family{_meant(glob, every)}"
     for name in choices.buckets:
         if name not in names:
             yield ("buckets", name), f"is no metric family{_meant(name, names)}"
@@ -76,8 +90,8 @@ def find_faults(
             yield ("buckets", name), f"is a {names[name].kind.value}: only histograms have buckets"
     for label in choices.labels:
         owner = next((family.name for family in families if label in family.labels), None)
-        if owner is not None or label in RESERVED_LABELS:
-            yield ("labels", label), f"is a label of {owner or 'histograms and summaries'} already"
+        if owner is not None:
+            yield ("labels", label), f"is a label of {owner} already"
 
 
 def find_hidden(choices: Choices, families: Sequence[Family] = FAMILIES) -> frozenset[str]:
@@ -85,13 +99,17 @@ def find_hidden(choices: Choices, families: Sequence[Family] = FAMILIES) -> froz
     return frozenset(family.name for family in families if not _is_shown(family, choices))
 
 
+def find_hidden_companions(choices: Choices) -> frozenset[str]:
+    """Return the names of the client library's families that are not shown."""
+    return frozenset(name for name in COMPANIONS if not _is_chosen(name, choices))
+
+
 def arrange(choices: Choices, families: Sequence[Family] = FAMILIES) -> tuple[Family, ...]:
     """Return the families with their chosen buckets and labels; ValueError where that is wrong."""
     for path, message in find_faults(choices, families):
         raise ValueError(f"{'.'.join(map(str, path))} {message}")
     for bounds in (choices.duration_buckets, *choices.buckets.values()):
-        if not _make_histogram(bounds):
-            raise ValueError("buckets must be positive finite numbers in ascending order")
+        check_bounds(tuple(bounds))
     constants = tuple(choices.labels.items())
     return tuple(
         replace(family, constants=constants, buckets=_buckets(family, choices))
@@ -100,21 +118,22 @@ def arrange(choices: Choices, families: Sequence[Family] = FAMILIES) -> tuple[Fa
 
 
 def _is_shown(family: Family, choices: Choices) -> bool:
-    if any(fnmatchcase(family.name, glob) for glob in choices.enable):
-        return True
     if family.optional and not choices.semconv:
-        return False
-    return not any(fnmatchcase(family.name, glob) for glob in choices.disable)
+        return _is_any(family.name, choices.enable)
+    return _is_chosen(family.name, choices)
+
+
+def _is_chosen(name: str, choices: Choices) -> bool:
+    return _is_any(name, choices.enable) or not _is_any(name, choices.disable)
+
+
+def _is_any(name: str, globs: Iterable[str]) -> bool:
+    return any(fnmatchcase(name, glob) for glob in globs)
 
 
 def _buckets(family: Family, choices: Choices) -> tuple[float, ...]:
     default = choices.duration_buckets if family.configurable else family.buckets
     return tuple(choices.buckets.get(family.name, default))
-
-
-def _make_histogram(bounds: Sequence[float]) -> bool:
-    ascending = all(low < high for low, high in zip((0, *bounds), bounds, strict=False))
-    return bool(bounds) and ascending and bounds[-1] < float("inf")
 
 
 def _meant(name: str, names: Iterable[str]) -> str:

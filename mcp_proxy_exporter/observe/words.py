@@ -70,10 +70,6 @@ NOTIFICATION_METHODS = frozenset(
     }
 )
 
-# What a server may ask a client for (MCP 2025-11-25, client features; the same three in the input
-# requests of 2026-07-28).
-INPUT_METHODS = frozenset({"elicitation/create", "roots/list", "sampling/createMessage"})
-
 PROTOCOL_VERSIONS = frozenset(
     {"2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25", "2026-07-28"}
 )
@@ -183,10 +179,14 @@ SKIP_REASONS: Mapping[str, str] = MappingProxyType(
     {
         "missing": "the value is not there, or null",
         "not_a_number": "the value is something else, such as a text or true",
-        "not_finite": "the value is no finite number",
+        "not_finite": "the value is no finite number, or its series' sum would be none",
         "negative": "the value is below 0, and no gauge is meant",
-        "expression_failed": "JMESPath raised an error, such as a function on the wrong type",
-        "unreadable": "the JSON texts of the call could not be read",
+        "expression_failed": "JMESPath raised an error, such as a function on the wrong type, or "
+        "took too long",
+        "too_large": "a text of the call that is needed is over `inspection.max_rule_bytes`",
+        "no_room": "a text of the call was not kept, because too many calls were open",
+        "uninspected": "the answer passed, but could not be read",
+        "unreadable": "the JSON of the call could not be read",
     }
 )
 

@@ -4,11 +4,9 @@ import os
 
 import pytest
 
-from mcp_proxy_exporter.config.layers import PREFIX
-
 
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
-        if name.startswith(PREFIX):
+        if name.startswith("MCP_PROXY_EXPORTER_"):
             monkeypatch.delenv(name)

@@ -149,7 +149,7 @@ def test_variables_can_say_it_too(monkeypatch: pytest.MonkeyPatch) -> None:
             COUNTER + '[metrics.custom.labels]\na = "tool"\nb = "tool ="',
             (
                 "9: metrics.custom[0].labels.b: is no JMESPath expression: unknown token '=' at "
-                "character 6, got 'tool ='"
+                "character 6; equality is written ==, got 'tool ='"
             ),
         ),
         (
@@ -189,8 +189,31 @@ def test_variables_can_say_it_too(monkeypatch: pytest.MonkeyPatch) -> None:
             "7: metrics.custom[0].servers[1]: matches no server; configured: cats",
         ),
         (
-            COUNTER + "label_limit = 0",
-            "7: metrics.custom[0].label_limit: should be greater than 0, got 0",
+            COUNTER + 'labels = { a = "tool" }\nlabel_limit = 0',
+            "8: metrics.custom[0].label_limit: should be greater than 0, got 0",
+        ),
+        (
+            COUNTER + "label_limit = 50",
+            "7: metrics.custom[0].label_limit: has no use: there are no labels",
+        ),
+        (
+            HISTOGRAM.replace("[1]", '["1"]'),
+            "8: metrics.custom[0].buckets[0]: must be a number, got '1'",
+        ),
+        *(
+            (
+                GAUGE.replace('"x"', f'"{name}"'),
+                f"5: metrics.custom[0].name: is a name of Prometheus' own, got '{name}'",
+            )
+            for name in ("up", "scrape_duration_seconds", "ALERTS", "ALERTS_FOR_STATE")
+        ),
+        (
+            "[inspection]\nenabled = false\n" + COUNTER,
+            "6: metrics.custom: has no use: inspection.enabled is false",
+        ),
+        (
+            RULE + "[inspection]\nenabled = false",
+            "4: outcomes.soft_errors: has no use: inspection.enabled is false",
         ),
         (
             COUNTER + "lables = {}",

@@ -1,14 +1,23 @@
 """Expressions: what is wrong with one is found when it is read; values are those of JMESPath."""
 
+from collections.abc import Callable
+from contextlib import suppress
+
 import jmespath  # type: ignore[import-untyped]
 import pytest
+from jmespath.exceptions import JMESPathError  # type: ignore[import-untyped]
 
 from mcp_proxy_exporter.config.expression import (
+    MAX_DEPTH,
+    MAX_LENGTH,
     MEMBERS,
+    OUTCOMES,
     Expression,
     compile_expression,
     is_true,
 )
+from mcp_proxy_exporter.config.interpreter import INTERPRETER, TooMuchWork
+from mcp_proxy_exporter.protocol.outcome import Outcome
 
 CALL = {
     "tool": "search",
@@ -59,6 +68,7 @@ VALUES = [
 
 @pytest.mark.parametrize(("text", "value"), VALUES)
 def test_values_are_those_of_the_library(text: str, value: object) -> None:
+    INTERPRETER.begin()
     assert Expression(text).evaluate(CALL) == value
     assert jmespath.search(text, CALL) == value
 
@@ -91,10 +101,56 @@ def test_an_expression_tells_what_it_asks_for(text: str, members: set[str]) -> N
         ("arguments.", "is no JMESPath expression: its end is unexpected at character 11"),
         ("a..b", "is no JMESPath expression: '.' is unexpected at character 3"),
         ("length(", "is no JMESPath expression: it ends too early"),
-        ("5", "is no JMESPath expression: 5 is unexpected at character 1"),
+        (
+            "5",
+            (
+                "is no JMESPath expression: 5 is unexpected at character 1; a number is written in "
+                "backticks: `5`"
+            ),
+        ),
         ("$.a", "is no JMESPath expression: unknown token $ at character 1"),
         ("tool == 'x", "is no JMESPath expression: unclosed ' delimiter at character 9"),
-        ("(" * 5000, "is nested too deeply"),
+        ("a" * 5000, "is too long: 5000 characters, of which 4096 can be"),
+        ("(" * 4000, "is nested too deeply"),
+        ("!" * 400 + "tool", "is nested too deeply: it has more than 50 levels"),
+        ("||".join(["tool"] * 900)[:4094], "is nested too deeply: it has more than 50 levels"),
+        (
+            "arguments.n > 5",
+            (
+                "is no JMESPath expression: 5 is unexpected at character 15; a number is written "
+                "in backticks: `5`"
+            ),
+        ),
+        (
+            "tool and error",
+            ("is no JMESPath expression: 'and' is unexpected at character 6; 'and' is written &&"),
+        ),
+        (
+            "tool = 'a'",
+            "is no JMESPath expression: unknown token '=' at character 6; equality is written ==",
+        ),
+        (
+            'tool == "search"',
+            (
+                "asks for `search`, which a call does not have; a text is written in single "
+                "quotes: 'search'"
+            ),
+        ),
+        (
+            "result.isError == true",
+            (
+                "asks for `true`, which a call does not have; true itself is written in "
+                "backticks: `true`"
+            ),
+        ),
+        (
+            "outcome == 'sucess'",
+            "compares outcome with 'sucess', which it never is; did you mean 'success'?",
+        ),
+        (
+            "error || `1` != outcome && tool",
+            f"compares outcome with 1, which it never is; it can be {', '.join(OUTCOMES)}",
+        ),
         (
             "argument.q",
             "asks for `argument`, which a call does not have; did you mean `arguments`?",
@@ -118,6 +174,45 @@ def test_what_is_wrong_is_told_when_it_is_read(text: str, message: str) -> None:
     with pytest.raises(ValueError) as caught:  # noqa: PT011  # the whole message is compared
         Expression(text)
     assert str(caught.value) == message
+
+
+def test_outcomes_are_those_of_calls() -> None:
+    assert list(OUTCOMES) == [outcome.value for outcome in Outcome]
+    for outcome in OUTCOMES:
+        assert Expression(f"outcome == '{outcome}'").evaluate({"outcome": outcome}) is True
+    # Not the call's own.
+    assert Expression("result[?outcome == 'sucess']").members == {"result"}
+
+
+DEEPEST = [
+    "||".join(["arguments.no"] * (MAX_DEPTH - 1)),
+    "!" * (MAX_DEPTH - 2) + "arguments.a",
+    "arguments" + "[*].a" * (MAX_DEPTH - 2),
+    "arguments" + "[?a" * ((MAX_DEPTH - 2) // 2) + "]" * ((MAX_DEPTH - 2) // 2),
+    "map(&" * ((MAX_DEPTH - 2) // 2) + "@" + ", arguments)" * ((MAX_DEPTH - 2) // 2),
+    "sort_by(arguments, &length(" * 15 + "tool" + "))" * 15,
+    "to_array(" * (MAX_DEPTH - 2) + "arguments" + ")" * (MAX_DEPTH - 2),
+    "[" * (MAX_DEPTH - 2) + "arguments" + "]" * (MAX_DEPTH - 2),
+    "{a:" * 24 + "arguments" + "}" * 24,
+    "arguments" + ".a" * ((MAX_LENGTH - 9) // 2),
+    "arguments" + " | @" * (MAX_DEPTH - 2),
+]
+
+
+@pytest.mark.parametrize("text", DEEPEST, ids=lambda text: text[:12])
+def test_what_can_be_read_can_be_asked(text: str) -> None:
+    evaluate = Expression(text).evaluate
+    INTERPRETER.begin()
+    # As deep in the program as no call of it is.
+    _deep(150, lambda: evaluate({"arguments": [{"a": 1}], "tool": "t"}))
+
+
+def _deep(levels: int, act: Callable[[], object]) -> None:
+    if levels:
+        _deep(levels - 1, act)
+        return
+    with suppress(TooMuchWork, JMESPathError):
+        act()
 
 
 def test_a_text_is_read_once() -> None:

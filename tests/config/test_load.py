@@ -84,6 +84,81 @@ def test_headers_of_file_and_environment_are_joined(
     )
 
 
+def test_arrays_and_tables_below_a_map_are_json_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    set_all(
+        monkeypatch,
+        UPSTREAM="http://h",
+        HEADERS__X_A='{"value": "env"}',
+        HEADERS__X_B__VALUE="{is no JSON",
+        METRICS__BUCKETS__MCP_TOOL_RESULT_SIZE_BYTES="[1, 2.5]",
+        METRICS__LABELS__SITE="[lab]",
+    )
+    settings = load()
+    assert settings.servers[0].header_fields() == ((b"x_a", b"env"), (b"x_b", b"{is no JSON"))
+    assert settings.metrics.buckets == {"mcp_tool_result_size_bytes": (1, 2.5)}
+    assert settings.metrics.labels == {"site": "[lab]"}
+
+
+@pytest.mark.parametrize(
+    ("text", "meaning"), [("true", True), ("yes", True), ("1", True), ("off", False)]
+)
+def test_variables_say_true_and_false_as_people_do(
+    monkeypatch: pytest.MonkeyPatch, text: str, *, meaning: bool
+) -> None:
+    set_all(monkeypatch, UPSTREAM="http://h", METRICS__SEMCONV=text, LIMITS__HEAD_FIELDS="99")
+    settings = load()
+    assert settings.metrics.semconv is meaning
+    assert settings.limits.head_fields == 99
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("METRICS__BUCKETS__X", "1, 2", "must be JSON, because an array or a table is set here"),
+        ("HEADERS__X", "abc", "must be JSON, because an array or a table is set here"),
+        ("HEADERS__X", "[" * 100_000, "must be JSON, because an array or a table is set here"),
+        (
+            "SERVERS__0__TLS__CA_FILE",
+            "x",
+            (
+                f"is within an array: {PREFIX}SERVERS must be a JSON array; to set the only server "
+                f"use {PREFIX}TLS__CA_FILE"
+            ),
+        ),
+        ("SERVERS__0", "{}", f"is within an array: {PREFIX}SERVERS must be a JSON array"),
+        (
+            "METRICS__CUSTOM__0__NAME",
+            "x",
+            f"is within an array: {PREFIX}METRICS__CUSTOM must be a JSON array",
+        ),
+        (
+            "ALLOWED_HOSTS__0",
+            "h",
+            f"is within an array: {PREFIX}ALLOWED_HOSTS must be a JSON array",
+        ),
+    ],
+)
+def test_variables_that_cannot_be_read_say_what_to_write(
+    monkeypatch: pytest.MonkeyPatch, name: str, text: str, message: str
+) -> None:
+    set_all(monkeypatch, UPSTREAM="http://h", **{name: text})
+    with pytest.raises(ConfigError) as caught:
+        load()
+    assert str(caught.value) == f"{PREFIX}{name}: {message}"
+
+
+@pytest.mark.parametrize("path", ["UPSTREAM", "LOG__LEVEL", "METRICS__SEMCONV"])
+def test_one_underscore_too_few_is_an_error(monkeypatch: pytest.MonkeyPatch, path: str) -> None:
+    monkeypatch.setenv(PREFIX + "UPSTREAM", "http://h")
+    names = [f"MCP_PROXY_EXPORTER_{path}", f"MCP_PROXY_EXPORTER_{path.replace('__', '_')}"]
+    for name in names:
+        monkeypatch.setenv(name, "x")
+    with pytest.raises(ConfigError) as caught:
+        load()
+    said = f"is not read: did you mean {PREFIX}{path}, with two underscores?"
+    assert str(caught.value).splitlines() == sorted({f"{name}: {said}" for name in names})
+
+
 def test_arrays_and_tables_in_variables_are_json(monkeypatch: pytest.MonkeyPatch) -> None:
     set_all(
         monkeypatch,

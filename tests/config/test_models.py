@@ -5,6 +5,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from pydantic import BaseModel, SecretStr, ValidationError
 
@@ -26,8 +27,8 @@ from mcp_proxy_exporter.config import (
     UnixAddress,
     load,
 )
-from mcp_proxy_exporter.observe.catalogue import DURATION_BUCKETS
-from mcp_proxy_exporter.observe.metrics import MetricsOptions
+from mcp_proxy_exporter.config.models import MAX_LISTED_TOOLS
+from mcp_proxy_exporter.protocol.catalog import MAX_TOOLS
 from mcp_proxy_exporter.protocol.limits import Limits
 
 ROOT = Path(__file__).parents[2]
@@ -147,21 +148,16 @@ def show(default: object) -> str:
 
 
 def test_defaults_agree_with_the_parts_that_use_them() -> None:
-    inspection, limits = InspectionSettings(), Limits()
-    assert inspection.max_message_bytes == limits.max_message_bytes
-    assert inspection.max_buffered_bytes == limits.max_buffered_bytes
-    assert inspection.max_open_calls == limits.max_open_calls
-    assert inspection.max_sessions == limits.max_sessions
-    assert inspection.max_tasks == limits.max_tasks
-    assert inspection.suspended_seconds == limits.suspended_seconds
-    assert inspection.session_idle_seconds == limits.session_idle_seconds
-    assert inspection.task_seconds == limits.task_seconds
-    assert MetricsSettings().max_tools == MetricsOptions().max_tools
-    assert MetricsSettings().max_listed_tools == MetricsOptions().max_listed_tools
-    assert MetricsSettings().max_clients == MetricsOptions().max_clients
-    assert MetricsSettings().max_prompts == MetricsOptions().max_prompts
-    assert MetricsSettings().bytes_per_token == MetricsOptions().bytes_per_token
-    assert MetricsSettings().duration_buckets == DURATION_BUCKETS
+    settings = InspectionSettings().model_dump()
+    assert settings.pop("enabled") is True
+    assert settings == msgspec.structs.asdict(Limits())
+
+
+def test_no_more_tools_become_labels_than_the_inspection_reads() -> None:
+    assert MAX_LISTED_TOOLS == MAX_TOOLS
+    assert MetricsSettings(max_listed_tools=MAX_TOOLS).max_listed_tools == MAX_TOOLS
+    with pytest.raises(ValidationError, match="no more tools of a list are read"):
+        MetricsSettings(max_listed_tools=MAX_TOOLS + 1)
 
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model.__name__)
@@ -190,6 +186,32 @@ def test_conflicts_are_found_without_a_file_too() -> None:
         ("servers", 1, "listen"),
         ("admin", "listen"),
     ]
+
+
+def test_there_must_be_room_for_one_message_and_one_text_of_a_call() -> None:
+    exact: dict[str, Any] = {
+        "max_message_bytes": 7,
+        "max_buffered_bytes": 7,
+        "max_rule_bytes": 5,
+        "max_kept_bytes": 5,
+    }
+    assert InspectionSettings(**exact).max_buffered_bytes == 7
+    for name in ("max_message_bytes", "max_rule_bytes"):
+        with pytest.raises(ValidationError, match=f"is less than {name}"):
+            InspectionSettings(**{**exact, name: exact[name] + 1})
+
+
+def test_rules_without_inspection_are_refused() -> None:
+    off = InspectionSettings(enabled=False)
+    assert Settings(servers=(build(),), inspection=off).inspection == off
+    metric = CustomMetricSettings(name="x_total", type="counter")
+    rule = SoftErrorSettings(when="error")
+    for rules in (
+        {"metrics": MetricsSettings(custom=(metric,))},
+        {"outcomes": OutcomesSettings(soft_errors=(rule,))},
+    ):
+        with pytest.raises(ValidationError, match=r"has no use: inspection\.enabled is false"):
+            Settings(servers=(build(),), inspection=off, **rules)
 
 
 def test_port_zero_conflicts_with_nothing() -> None:

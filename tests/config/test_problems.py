@@ -134,8 +134,7 @@ IN_TABLES = [
      "with a fractional part, got 1.5")),
     ("[inspection]\nmax_buffered_bytes = 9", ("inspection.max_buffered_bytes: "
      "is less than max_message_bytes")),
-    ('[inspection]\nenabled = "maybe"', ("inspection.enabled: should be a valid boolean, unable to "
-     "interpret input, got 'maybe'")),
+    ('[inspection]\nenabled = "maybe"', "inspection.enabled: must be true or false, got 'maybe'"),
     ("[metrics]\nmax_tools = 0", "metrics.max_tools: should be greater than 0, got 0"),
     ("[metrics]\nmax_clients = 0", "metrics.max_clients: should be greater than 0, got 0"),
     ("[metrics]\nmax_prompts = 0", "metrics.max_prompts: should be greater than 0, got 0"),
@@ -158,8 +157,15 @@ IN_TABLES = [
      "must be positive numbers, each larger than the one before")),
     ("[metrics]\nduration_buckets = []", ("metrics.duration_buckets: "
      "must be positive numbers, each larger than the one before")),
-    ("[metrics]\nduration_buckets = [1,\n'x']", ("metrics.duration_buckets[1]: should be a valid "
-     "number, unable to parse string as a number, got 'x'")),
+    ("[metrics]\nduration_buckets = [1,\n'2']", ("metrics.duration_buckets[1]: must be a number, "
+     "got '2'")),
+    ("[metrics]\nsemconv = 'yes'", "metrics.semconv: must be true or false, got 'yes'"),
+    ("[metrics]\nsemconv = 1", "metrics.semconv: must be true or false, got 1"),
+    ("[metrics]\nmax_listed_tools = 2001", ("metrics.max_listed_tools: can be 2000: no more tools "
+     "of a list are read, got 2001")),
+    ("[inspection]\nmax_kept_bytes = 9", "inspection.max_kept_bytes: is less than max_rule_bytes"),
+    ("[inspection]\nmax_message_bytes = 8\nmax_buffered_bytes = 7",
+     "inspection.max_buffered_bytes: is less than max_message_bytes"),
     ('[log]\nlevel = "loud"', ("log.level: should be 'debug', 'info', 'warning' or 'error', "
      "got 'loud'")),
     ("[log]\nlevel = 3", "log.level: should be 'debug', 'info', 'warning' or 'error', got 3"),
@@ -254,10 +260,7 @@ def test_complaint_names_the_variable(tmp_path: Path, monkeypatch: pytest.Monkey
             "name, listen, upstream, host_header, allowed_hosts, headers, tls"
         ),
         f"{PREFIX}TIMEOUTS__CONECT: unknown setting; did you mean `connect`?",
-        (
-            f"{PREFIX}TIMEOUTS__DRAIN: should be a valid number, "
-            "unable to parse string as a number, got 'x'"
-        ),
+        f"{PREFIX}TIMEOUTS__DRAIN: must be a number, got 'x'",
     ]
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from mcp_proxy_exporter.config.custom import CustomMetricSettings
+from mcp_proxy_exporter.observe.custom import make_families
 from mcp_proxy_exporter.protocol.events import Call, CallClosed, CallOpened, Client, Transcript
 from mcp_proxy_exporter.protocol.outcome import Outcome
 from tests.observe.figures import Figures, list_tools, make_metrics, scrape
@@ -106,6 +107,9 @@ def test_a_call_tells_all_that_is_promised() -> None:
         (200, "200"),
         (200.0, "200"),
         (0.1, "0.1"),
+        # 16 digits: the most that are the same for every double on their way from a text and back.
+        (123456789.0123456, "123456789.0123456"),
+        (1e300, "1e+300"),
         (2**53, "9007199254740992"),
         (10**400, "_other"),
         (True, "true"),
@@ -175,6 +179,40 @@ def test_large_numbers_are_taken_as_prometheus_keeps_them() -> None:
     custom = metric(value="arguments.n")
     figures = count(call({"n": 2**80}), call({"n": 2**53}), custom=custom)
     assert figures("x_total", server="cats", tool="nap") == float(2**80 + 2**53)
+
+
+@pytest.mark.parametrize("kind", ["counter", "histogram", "summary"])
+def test_nobody_can_spoil_a_sum_for_ever(kind: str) -> None:
+    custom = metric(kind, value="arguments.n")
+    calls = [call({"n": n}) for n in (0.5, 1.7e308, 1.7e308, 0.5)]
+    figures = count(*calls, custom=custom)
+    name = "x_total" if kind == "counter" else "x_sum"
+    assert figures(name, server="cats", tool="nap") == 1.7e308
+    assert skipped(figures, custom.name) == {"not_finite": 1}
+    if kind != "counter":
+        assert figures("x_count", server="cats", tool="nap") == 3
+
+
+def test_a_gauge_takes_large_numbers_one_after_the_other() -> None:
+    custom = metric("gauge", value="arguments.n")
+    figures = count(call({"n": 1.7e308}), call({"n": 1.7e308}), custom=custom)
+    assert figures("x", server="cats", tool="nap") == 1.7e308
+    assert not skipped(figures)
+
+
+def test_the_bound_of_a_family_is_that_of_its_labels() -> None:
+    labelled = metric(labels={"a": "tool"}, label_limit=7)
+    bare, with_labels = make_families((metric(), labelled))
+    assert bare.limit({"S": 2, "T": 3}) == 2 * 3
+    assert with_labels.limit({"S": 2, "T": 3}) == 2 * 3 * 8
+
+
+def test_a_call_that_takes_too_long_costs_a_sample_and_no_call() -> None:
+    slow = metric(value="sum(arguments[?type == 'text'].length(text))")
+    blocks = [{"type": "text", "text": ""}] * 5000
+    figures = count(call(blocks), call(blocks[:100]), custom=slow)
+    assert skipped(figures, "x_total") == {"expression_failed": 1}
+    assert figures("mcp_tool_calls_total", server="cats", tool="nap", outcome="success") == 2
 
 
 @pytest.mark.parametrize("place", ["value", "when", "labels"])

@@ -144,6 +144,11 @@ def test_the_format_is_chosen_as_the_client_library_does(accept: str, chosen: Ex
         ("application/openmetrics-text;version=2.0.0", TEXT),
         ("application/openmetrics-text;version=nonsense", TEXT),
         (";;;,,,=;version", TEXT),
+        ("application/openmetrics-text;q=0", TEXT),
+        ("application/openmetrics-text; version=1.0.0; Q=0.000", TEXT),
+        ("application/openmetrics-text;q=0, application/openmetrics-text;q=0.001", OPENMETRICS),
+        ("text/plain;q=0, application/openmetrics-text;q=0.0", TEXT),
+        ("application/openmetrics-text;q=nonsense", OPENMETRICS),
         ("\x00\ud800", TEXT),
     ],
 )

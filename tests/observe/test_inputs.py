@@ -1,7 +1,8 @@
 import pytest
 
-from mcp_proxy_exporter.observe.words import INPUT_METHODS, OTHER
+from mcp_proxy_exporter.observe.words import OTHER
 from mcp_proxy_exporter.protocol.events import Delivery, InputAnswered, InputRequested
+from mcp_proxy_exporter.protocol.inputs import INPUT_METHODS
 from tests.observe.figures import HOSTILE_NAMES, make_metrics, scrape
 
 REQUESTS = "mcp_input_requests_total"

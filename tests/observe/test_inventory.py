@@ -176,6 +176,14 @@ def test_names_that_read_the_same_are_summed_up_in_one_series() -> None:
     assert scrape(metrics)(CHANGES, **label) == 1
 
 
+def test_of_names_that_read_the_same_the_last_one_gives_the_hints() -> None:
+    metrics = make_metrics()
+    listed = (Tool("a\n", read_only=True), Tool("a\x00", destructive=True))
+    metrics.server("cats").handle(ToolsListed(listed))
+    [info] = scrape(metrics).series("mcp_tool_info")
+    assert (info["read_only"], info["destructive"]) == ("unset", "true")
+
+
 def test_tools_beyond_the_cap_are_in_the_totals_only() -> None:
     metrics = make_metrics(max_listed_tools=3)
     server = metrics.server("cats")

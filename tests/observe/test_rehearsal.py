@@ -7,6 +7,7 @@ import pytest
 
 from mcp_proxy_exporter.config.custom import CustomMetricSettings, SoftErrorSettings
 from mcp_proxy_exporter.observe.rehearsal import WrongRecord, read_record, rehearse
+from mcp_proxy_exporter.protocol.limits import Limits
 from tests.observe.figures import make_metrics
 
 METRIC = CustomMetricSettings(
@@ -31,11 +32,12 @@ def answer(**result: Any) -> dict[str, Any]:
     return {"jsonrpc": "2.0", "id": 1, "result": result}
 
 
-def run(recorded: object) -> list[str]:
+def run(recorded: object, disable: tuple[str, ...] = ()) -> list[str]:
     """Return the lines that a recorded call leads to, without headers."""
-    metrics = make_metrics(custom=(METRIC,), soft_errors=(RULE,))
-    call = read_record(json.dumps(recorded).encode())
-    text = rehearse(metrics, "cats", call, ("x_total",))
+    metrics = make_metrics(custom=(METRIC,), soft_errors=(RULE,), disable=disable)
+    written = recorded if isinstance(recorded, bytes) else json.dumps(recorded).encode()
+    call = read_record(written)
+    text = rehearse(metrics, "cats", call, ("x_total",), Limits())
     lines = text.splitlines()
     # Every family has its header once, before its samples.
     names = {line.partition("{")[0] for line in lines if not line.startswith("#")}
@@ -81,6 +83,79 @@ def test_a_call_that_no_rule_concerns_says_so() -> None:
     recorded = record(answer())
     recorded["request"]["params"]["name"] = "hunt"
     assert run(recorded) == ["# cats: hunt: success", "# no rule counts this call"]
+
+
+def test_what_is_disabled_says_so_and_is_judged_all_the_same() -> None:
+    hidden = ("mcp_tool_soft_errors_total", "x_total", "mcp_requests_total")
+    assert run(record(answer(bad="E7")), disable=hidden) == [
+        "# cats: nap: success, by a rule a soft error: tool_error",
+        "# x_total: disabled by metrics.disable",
+        "# mcp_tool_soft_errors_total: disabled by metrics.disable",
+    ]
+    assert run(record(answer()), disable=hidden) == [
+        "# cats: nap: success",
+        "# x_total: disabled by metrics.disable",
+    ]
+    recorded = record(answer())
+    recorded["request"]["params"]["name"] = "hunt"
+    assert run(recorded, disable=("x_*",)) == [
+        "# cats: hunt: success",
+        "# no rule counts this call",
+    ]
+
+
+def test_skips_that_are_disabled_say_so() -> None:
+    recorded = record(answer())
+    assert run(recorded, disable=("mcp_proxy_custom_*",)) == [
+        "# cats: nap: success",
+        'x_total{server="cats",tool="nap",o="success",c="_unknown",d="0"} 3',
+    ]
+    recorded["request"]["params"]["arguments"]["n"] = "three"
+    assert run(recorded, disable=("mcp_proxy_custom_*",)) == [
+        "# cats: nap: success",
+        "# mcp_proxy_custom_metric_skips_total: disabled by metrics.disable",
+    ]
+
+
+def test_a_label_that_looks_like_a_soft_error_is_none() -> None:
+    recorded = record(answer())
+    recorded["client"] = {"name": "mcp_tool_soft_errors_total"}
+    assert run(recorded)[0] == "# cats: nap: success"
+
+
+def test_what_a_scrape_would_count_is_read_here_too() -> None:
+    text = (
+        b'\xef\xbb\xbf{"request": {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": '
+        b'{"name": "nap", "arguments": {"n": 3, "odd": 1e999, "big": %s}}},'
+        b'"response": {"jsonrpc": "2.0", "id": 1, "result": {"bad": "\\ud800"}}}' % (b"9" * 4000)
+    )
+    assert run(text) == [
+        "# cats: nap: success, by a rule a soft error: tool_error",
+        'mcp_tool_soft_errors_total{server="cats",tool="nap",reason="\ufffd"} 1',
+        'x_total{server="cats",tool="nap",o="tool_error",c="_unknown",d="0"} 3',
+    ]
+
+
+def test_texts_that_are_too_large_are_skipped_here_too() -> None:
+    metrics = make_metrics(custom=(METRIC,), soft_errors=(RULE,))
+    call = read_record(json.dumps(record(answer(bad="x" * 200))).encode())
+    text = rehearse(metrics, "cats", call, ("x_total",), Limits(max_rule_bytes=200))
+    lines = [line for line in text.splitlines() if not line.startswith(("# HELP", "# TYPE"))]
+    skips = "mcp_proxy_custom_metric_skips_total"
+    assert lines == [
+        "# cats: nap: success",
+        f'{skips}{{metric="mcp_tool_soft_errors_total",reason="too_large"}} 1',
+        'x_total{server="cats",tool="nap",o="success",c="_unknown",d="0"} 3',
+    ]
+
+
+def test_a_message_alone_is_told_how_to_be_wrapped() -> None:
+    with pytest.raises(WrongRecord) as caught:
+        read_record(json.dumps(record()["request"]).encode())
+    assert str(caught.value) == (
+        "is no recorded call: object contains unknown field `jsonrpc`; is it the JSON-RPC message "
+        'alone? write {"request": ..., "response": ...}'
+    )
 
 
 @pytest.mark.parametrize(

@@ -6,14 +6,17 @@ from typing import Any
 import pytest
 
 from mcp_proxy_exporter.config.custom import CustomMetricSettings, SoftErrorSettings
+from mcp_proxy_exporter.config.interpreter import MAX_WORK
 from mcp_proxy_exporter.observe import rules as module
-from mcp_proxy_exporter.observe.facts import Unreadable, read_call
+from mcp_proxy_exporter.observe.facts import UNREADABLE, Needs, Reading, read_call
 from mcp_proxy_exporter.observe.metrics import ServerMetrics
 from mcp_proxy_exporter.protocol.events import Call, CallClosed, CallOpened, Client, Transcript
 from mcp_proxy_exporter.protocol.outcome import Outcome
 from tests.observe.figures import make_metrics, scrape
 from tests.observe.told import call, skipped
 
+REQUEST = b'{"params":{"arguments":{"a":"x"}}}'
+RESPONSE = b'{"result":{"b":"y"}}'
 DEEP = b'{"params":{"arguments":' + b"[" * 100_000 + b"]" * 100_000 + b"}}"
 
 
@@ -95,15 +98,90 @@ def test_what_no_rule_concerns_is_not_read(monkeypatch: pytest.MonkeyPatch) -> N
         server.handle(closed)
 
 
-def test_a_call_without_texts_is_counted_by_what_is_known() -> None:
-    metrics = make_metrics(custom=(counter(labels={"outcome": "outcome", "q": "arguments.q"}),))
-    server = metrics.server("cats")
+@pytest.mark.parametrize(
+    ("texts", "skips"),
+    [
+        (Transcript(REQUEST, RESPONSE), {}),
+        (Transcript(b"", RESPONSE, "no_room"), {"asks": "no_room", "both": "no_room"}),
+        (
+            Transcript(REQUEST, b"", None, "too_large"),
+            {"answers": "too_large", "both": "too_large"},
+        ),
+        (
+            Transcript(b"", b"", "too_large", "uninspected"),
+            {"asks": "too_large", "answers": "uninspected", "both": "too_large"},
+        ),
+        (Transcript(REQUEST, DEEP), {"answers": "unreadable", "both": "unreadable"}),
+        (Transcript(DEEP, RESPONSE), {"asks": "unreadable", "both": "unreadable"}),
+        (None, {"asks": "uninspected", "answers": "uninspected", "both": "uninspected"}),
+    ],
+)
+def test_what_needs_a_text_that_is_lost_is_skipped_and_nothing_else(
+    texts: Transcript | None, skips: dict[str, str]
+) -> None:
+    names = {
+        "asks": {"a": "arguments.a || 'none'"},
+        "answers": {"b": "result.b || 'none'"},
+        "both": {"a": "arguments.a", "b": "error"},
+        "neither": {"o": "outcome"},
+    }
+    metrics = make_metrics(
+        custom=tuple(counter(name=f"{name}_total", labels=labels) for name, labels in names.items())
+    )
     begun = Call("tools/call", "nap", 1.0)
-    server.handle(CallOpened(begun))
-    server.handle(CallClosed(begun, Outcome.UPSTREAM_TIMEOUT, 2.0))
+    metrics.server("cats").handle(CallOpened(begun))
+    closed = CallClosed(begun, Outcome.SUCCESS, 2.0, transcript=texts)
+    metrics.server("cats").handle(closed)
     figures = scrape(metrics)
+    for name in names:
+        reason = skips.get(name)
+        assert skipped(figures, f"{name}_total") == ({} if reason is None else {reason: 1})
+        assert figures.total(f"{name}_total") == (1 if reason is None else 0)
+
+
+def test_a_call_that_had_no_answer_is_counted_all_the_same() -> None:
+    metrics = make_metrics(custom=(counter(labels={"outcome": "outcome", "q": "result.q"}),))
+    begun = Call("tools/call", "nap", 1.0)
+    metrics.server("cats").handle(CallOpened(begun))
+    texts = Transcript(REQUEST, b"")
+    closed = CallClosed(begun, Outcome.UPSTREAM_TIMEOUT, 2.0, transcript=texts)
+    metrics.server("cats").handle(closed)
     labels = {"outcome": "upstream_timeout", "q": "_unknown"}
-    assert figures("x_total", server="cats", tool="_other", **labels) == 1
+    assert scrape(metrics)("x_total", server="cats", tool="_other", **labels) == 1
+
+
+def test_a_rule_of_one_server_is_none_of_another() -> None:
+    metrics = make_metrics(
+        custom=(counter(servers=("dogs",)),),
+        soft_errors=(SoftErrorSettings(when="result", servers=("dogs",)),),
+    )
+    for name in ("cats", "dogs"):
+        for event in call(None, {"a": 1}):
+            metrics.server(name).handle(event)
+    figures = scrape(metrics)
+    assert figures.values("x_total", "server") == {"dogs"}
+    assert figures.values("mcp_tool_soft_errors_total", "server") == {"dogs"}
+    assert figures.total("mcp_tool_calls_total", server="cats", outcome="success") == 1
+    assert figures.total("mcp_tool_calls_total", server="dogs", outcome="tool_error") == 1
+
+
+def test_a_duration_is_not_below_zero_by_rounding() -> None:
+    metrics = make_metrics(custom=(counter(value="duration_seconds"),))
+    begun = Call("tools/call", "nap", 1.0)
+    metrics.server("cats").handle(CallOpened(begun))
+    closed = CallClosed(begun, Outcome.SUCCESS, 1.3, waited=0.3000000001)
+    metrics.server("cats").handle(closed)
+    figures = scrape(metrics)
+    assert figures.total("x_total") == 0
+    assert skipped(figures, "x_total") == {}
+
+
+def test_every_call_has_its_own_work() -> None:
+    metrics = make_metrics(custom=(counter(value="length(arguments[*])"),))
+    for _ in range(3):
+        for event in call([1] * (MAX_WORK * 2 // 3)):
+            metrics.server("cats").handle(event)
+    assert scrape(metrics).total("x_total") == 3 * (MAX_WORK * 2 // 3)
 
 
 def test_a_text_that_nobody_can_read_is_told_for_each_rule() -> None:
@@ -132,11 +210,11 @@ def test_unreadable_texts_matter_to_metrics_alone_too() -> None:
     assert skipped(scrape(metrics), "x_total") == {"unreadable": 1}
 
 
-def read(request: bytes, response: bytes = b"") -> dict[str, Any]:
+def read(request: bytes, response: bytes = b"") -> Reading:
     """Read two texts."""
     begun = Call("tools/call", "nap", 1.0, Client("desk"))
     closed = CallClosed(begun, Outcome.SUCCESS, 2.0, transcript=Transcript(request, response))
-    return read_call(closed, 1.0, needs_request=True, needs_response=True)
+    return read_call(closed, 1.0, Needs(request=True, response=True))
 
 
 @pytest.mark.parametrize(
@@ -163,7 +241,9 @@ def read(request: bytes, response: bytes = b"") -> dict[str, Any]:
 def test_texts_are_read_as_the_protocol_reads_them(
     request_text: bytes, response_text: bytes, arguments: object, result: object
 ) -> None:
-    facts = read(request_text, response_text)
+    reading = read(request_text, response_text)
+    assert (reading.request_gap, reading.response_gap) == (None, None)
+    facts = reading.facts
     assert facts["arguments"] == arguments
     if b"NaN" not in response_text:
         assert facts["result"] == result
@@ -171,12 +251,12 @@ def test_texts_are_read_as_the_protocol_reads_them(
 
 @pytest.mark.parametrize("texts", [(DEEP, b""), (b"{}", DEEP), (b"no", b""), (b"{}", b"no")])
 def test_what_is_no_json_is_unreadable(texts: tuple[bytes, bytes]) -> None:
-    with pytest.raises(Unreadable):
-        read(*texts)
+    reading = read(*texts)
+    assert UNREADABLE in {reading.request_gap, reading.response_gap}
 
 
 def test_what_nobody_asks_for_is_not_decoded() -> None:
     begun = Call("tools/call", "nap", 1.0)
     closed = CallClosed(begun, Outcome.SUCCESS, 2.0, transcript=Transcript(b"no", b"no"))
-    facts = read_call(closed, 1.0, needs_request=False, needs_response=False)
+    facts = read_call(closed, 1.0, Needs()).facts
     assert json.dumps(facts["arguments"]) == json.dumps(facts["result"]) == "null"

@@ -2,10 +2,13 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from mcp_proxy_exporter.config.custom import CustomMetricSettings, SoftErrorSettings
+from mcp_proxy_exporter.observe import softerrors as module
 from mcp_proxy_exporter.observe.words import MAX_SOFT_ERROR_REASONS
+from mcp_proxy_exporter.protocol.events import LOST, Transcript
 from mcp_proxy_exporter.protocol.outcome import Outcome
 from tests.observe.figures import Figures, list_tools, make_metrics, scrape
 from tests.observe.told import SKIPS, call, skipped
@@ -68,16 +71,79 @@ def test_the_first_rule_that_is_true_decides() -> None:
         ("E7", "E7"),
         (503, "503"),
         (None, "matched"),
-        (True, "_other"),
+        (503.0, "503"),
+        (0.1, "0.1"),
+        (True, "true"),
+        (False, "false"),
+        (2**60, "_other"),
+        ({}, "_other"),
         (["E7"], "_other"),
         ("a\nb", "a\ufffdb"),
         ("", "_empty"),
     ],
 )
-def test_a_reason_is_a_text_or_a_number(code: object, reason: str) -> None:
+def test_a_reason_is_written_as_any_label(code: object, reason: str) -> None:
     rule = SoftErrorSettings(when=NOT_OK, reason="result.code")
     figures = count(call(None, {**BAD, "code": code}), rules=(rule,))
     assert figures.values(FAMILY, "reason") == {reason}
+
+
+def test_a_number_that_python_does_not_write_is_a_reason_like_others() -> None:
+    # More digits than `str` takes, as the sum of two numbers that JSON may have.
+    rule = SoftErrorSettings(when=NOT_OK, reason="sum(result.codes)")
+    figures = count(call(None, {**BAD, "codes": [9 * 10**4299] * 2}), rules=(rule,))
+    assert figures(FAMILY, server="cats", tool="nap", reason="_other") == 1
+    assert figures.total("mcp_tool_calls_in_flight") == 0
+
+
+def test_what_is_no_reason_takes_no_place_of_one() -> None:
+    rule = SoftErrorSettings(when=NOT_OK, reason="result.code")
+    codes = [[], *range(MAX_SOFT_ERROR_REASONS)]
+    figures = count(*(call(None, {**BAD, "code": code}) for code in codes), rules=(rule,))
+    assert figures(FAMILY, server="cats", tool="nap", reason="_other") == 1
+    assert len(figures.values(FAMILY, "reason")) == MAX_SOFT_ERROR_REASONS + 1
+
+
+@pytest.mark.parametrize("lost", LOST)
+def test_nothing_is_concluded_from_a_text_that_is_lost(lost: str) -> None:
+    # The first is true of what is not there.
+    rules = (
+        SoftErrorSettings(when="result.ok != `true`"),
+        SoftErrorSettings(when="arguments.bad"),
+    )
+    opened, closed = call({}, {"ok": True})
+    unread = Transcript(closed.transcript.request, b"", None, lost)  # type: ignore[union-attr]
+    events = (opened, msgspec.structs.replace(closed, transcript=unread))
+    figures = count(events, rules=rules)
+    assert figures.total("mcp_tool_calls_total", outcome="success") == 1
+    assert figures.total(FAMILY) == 0
+    assert skipped(figures, FAMILY) == {lost: 1}
+    # Another rule may know enough.
+    opened, closed = call({"bad": True}, {})
+    unread = Transcript(closed.transcript.request, b"", None, lost)  # type: ignore[union-attr]
+    events = (opened, msgspec.structs.replace(closed, transcript=unread))
+    figures = count(events, rules=rules)
+    assert figures(FAMILY, server="cats", tool="nap", reason="matched") == 1
+    assert skipped(figures, FAMILY) == {lost: 1}
+
+
+def test_a_fault_of_ours_loses_no_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError
+
+    monkeypatch.setattr(module, "label_text", fail)
+    metrics = make_metrics(soft_errors=(SoftErrorSettings(when=NOT_OK),))
+    server = metrics.server("cats")
+    list_tools(server, "nap")
+    opened, closed = call(None, BAD)
+    server.handle(opened)
+    with pytest.raises(RuntimeError):
+        server.handle(closed)
+    figures = scrape(metrics)
+    assert figures.total("mcp_tool_calls_total", outcome="success") == 1
+    assert figures.total("mcp_tool_calls_in_flight") == 0
+    assert figures.total("mcp_requests_in_flight") == 0
+    assert figures.total(FAMILY) == 0
 
 
 def test_reasons_beyond_the_cap_are_other() -> None:

@@ -1,6 +1,8 @@
 import re
 
 from mcp_proxy_exporter.observe import words
+from mcp_proxy_exporter.protocol.events import LOST
+from mcp_proxy_exporter.protocol.inputs import INPUT_METHODS
 
 
 def test_every_notification_is_named_as_one_and_no_request_is() -> None:
@@ -11,7 +13,7 @@ def test_every_notification_is_named_as_one_and_no_request_is() -> None:
 def test_special_methods_are_on_the_lists() -> None:
     assert words.TOOL_CALL in words.REQUEST_METHODS
     assert words.LONG_LIVED_METHODS <= words.REQUEST_METHODS
-    assert words.INPUT_METHODS <= words.REQUEST_METHODS
+    assert INPUT_METHODS <= words.REQUEST_METHODS
     assert words.LOG_NOTIFICATION in words.NOTIFICATION_METHODS
 
 
@@ -26,6 +28,10 @@ def test_revisions_are_the_five_published_ones() -> None:
     assert {
         *("2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25", "2026-07-28")
     } == words.PROTOCOL_VERSIONS
+
+
+def test_every_way_in_which_a_text_gets_lost_is_a_reason_to_skip() -> None:
+    assert set(LOST) <= words.SKIP_REASONS.keys()
 
 
 def test_codes_are_written_as_they_are() -> None:
@@ -44,7 +50,6 @@ def test_no_word_is_mistaken_for_the_rest() -> None:
     lists = (
         *(words.REQUEST_METHODS, words.NOTIFICATION_METHODS, words.LOG_LEVELS),
         *(words.HTTP_METHODS, words.UNINSPECTED_REASONS, words.UPSTREAM_FAILURES),
-        words.INPUT_METHODS,
     )
     for listed in lists:
         assert words.OTHER not in listed

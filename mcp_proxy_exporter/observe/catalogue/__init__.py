@@ -8,14 +8,13 @@ never changed: dashboards, rules and users' own queries are built on them.
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from mcp_proxy_exporter.observe.catalogue.buckets import DURATION_BUCKETS
 from mcp_proxy_exporter.observe.catalogue.calls import OPERATIONS, TASKS, TOOL_CALLS
 from mcp_proxy_exporter.observe.catalogue.exporter import EXPORTER
 from mcp_proxy_exporter.observe.catalogue.peers import HTTP, INVENTORY, SESSIONS
 from mcp_proxy_exporter.observe.catalogue.semconv import SEMCONV
 from mcp_proxy_exporter.observe.family import Family
 
-__all__ = ["DURATION_BUCKETS", "FAMILIES", "SECTIONS"]
+__all__ = ["FAMILIES", "SECTIONS"]
 
 SECTIONS: Mapping[str, tuple[Family, ...]] = MappingProxyType(
     {

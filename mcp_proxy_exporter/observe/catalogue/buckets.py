@@ -3,8 +3,6 @@
 Knows what is slow or large for each thing measured; does not know which family measures it.
 """
 
-# From the fastest in-memory tool to a build or a human that takes minutes.
-DURATION_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 # OpenTelemetry's advice for all histograms of MCP (semantic-conventions-genai, docs/gen-ai/mcp.md).
 SEMCONV_BUCKETS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 120, 300)
 # From a program that lists its roots, over a model that completes a prompt, to a human who fills in

@@ -3,14 +3,15 @@
 Knows the rows that tell what became of a request; does not know who sends requests (`peers`).
 """
 
+from mcp_proxy_exporter.config.models import DURATION_BUCKETS
 from mcp_proxy_exporter.observe.catalogue.buckets import (
-    DURATION_BUCKETS,
     INPUT_BUCKETS,
     SIZE_BUCKETS,
     TASK_BUCKETS,
 )
 from mcp_proxy_exporter.observe.family import Family, Kind
 from mcp_proxy_exporter.protocol.limits import Limits
+from mcp_proxy_exporter.protocol.scope import MAX_RECENT
 
 TOOL_CALLS = (
     Family(
@@ -54,7 +55,8 @@ TOOL_CALLS = (
         labels=("server", "tool"),
         bound="S*T",
         buckets=SIZE_BUCKETS,
-        help="Size of a tool's result as JSON text: what it costs a model's context.",
+        help="Size of a tool's result as JSON text: what it costs a model's context. Of outcomes "
+        "success and tool_error; nobody reads the others'.",
     ),
     Family(
         name="mcp_tool_result_content_blocks_total",
@@ -93,8 +95,10 @@ TOOL_CALLS = (
         kind=Kind.COUNTER,
         labels=("server", "tool"),
         bound="S*T",
-        help="Tool calls with the same arguments and result as another one of their session within "
-        f"{Limits().repeat_seconds:.0f} seconds: so calls an agent that runs in a circle.",
+        help=f"Tool calls with the same arguments as one of the last {MAX_RECENT} different calls "
+        "of their session and the result that it had last, as the JSON texts were sent, within "
+        f"{Limits().repeat_seconds:.0f} seconds (a setting): so calls an agent that runs in a "
+        "circle. Only where there are sessions.",
     ),
 )
 
@@ -158,7 +162,8 @@ OPERATIONS = (
         unit="bytes",
         labels=("server", "direction", "kind"),
         bound="S*2*3",
-        help="JSON-RPC messages and their size as JSON text, after content decoding.",
+        help="JSON-RPC messages and their size as JSON text, after content decoding: those in "
+        "POSTs, their answers and event streams.",
     ),
     Family(
         name="mcp_notifications_total",

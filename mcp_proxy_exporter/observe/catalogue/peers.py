@@ -4,9 +4,9 @@ Knows the rows about clients, the inventory and the upstream; does not know what
 requests (`calls`).
 """
 
+from mcp_proxy_exporter.config.models import DURATION_BUCKETS
 from mcp_proxy_exporter.observe.catalogue.buckets import (
     CONNECT_BUCKETS,
-    DURATION_BUCKETS,
     LIFETIME_BUCKETS,
 )
 from mcp_proxy_exporter.observe.family import Family, Kind
@@ -83,7 +83,8 @@ INVENTORY = (
         kind=Kind.GAUGE,
         labels=("server",),
         bound="S",
-        help="Tools in the last complete tools/list; absent before one was seen.",
+        help="Tools in the last complete tools/list, those beyond the first 2000 included; absent "
+        "before one was seen.",
     ),
     Family(
         name="mcp_tool_info",
