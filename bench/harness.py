@@ -242,7 +242,7 @@ class Fleet:
 
     def start(self, name: str) -> Target:
         """Start the target of that name (one of `TARGETS`)."""
-        starters = {
+        starters: dict[str, Callable[[], Target]] = {
             "direct": lambda: self.upstream,
             "nginx": self._start_nginx,
             "envoy": self._start_envoy,

@@ -90,6 +90,11 @@ class Program:
         self._reader.join(STOP_SECONDS)
         return code
 
+    def kill(self) -> None:
+        """End the program at once."""
+        self._process.kill()
+        self._process.wait(STOP_SECONDS)
+
     def stop(self) -> None:
         """End the program: politely, then not."""
         if self.exit_code is None:
