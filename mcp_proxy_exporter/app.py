@@ -44,6 +44,9 @@ _MALLOC_OPTIONS = (
     (_M_TOP_PAD, 16 * _MIB),
 )
 
+REVISION_VARIABLE = "MCP_PROXY_EXPORTER_REVISION"
+"""Names the source revision that was built: a property of the image, set there, and no setting."""
+
 _CLOCK = time.perf_counter
 """Monotonic seconds of everything that is timed: the same ones in taps, data plane and figures."""
 
@@ -224,6 +227,15 @@ def rehearse_call(settings: Settings, recorded: bytes) -> str:
     return rehearse(metrics, record.server or names[0], record, custom, limits)
 
 
+def explain(error: OSError) -> str:
+    """Say in few words why an address cannot be had."""
+    # The system's own few words: what event loops put around them repeats the address. Errors of
+    # name resolution have numbers of their own kind.
+    if error.errno is not None and error.errno in errno.errorcode:
+        return os.strerror(error.errno).lower()
+    return (error.strerror or str(error)).lower()
+
+
 def tune_allocator() -> bool:
     """Make glibc keep memory that is needed again at once; False where there is no glibc."""
     libc = ctypes.CDLL(None)
@@ -259,6 +271,7 @@ def _build_metrics(settings: Settings) -> Metrics:
             switches=settings.metrics,
             custom=settings.metrics.custom,
             soft_errors=settings.outcomes.soft_errors,
+            revision=os.environ.get(REVISION_VARIABLE) or "unknown",
             monotonic_clock=_CLOCK,
         )
     )
@@ -288,12 +301,4 @@ async def _open(start: Callable[[], Coroutine[Any, Any, None]], listen: str, own
     try:
         await start()
     except OSError as error:
-        raise StartError(f"cannot listen on {listen} ({owner}): {_reason(error)}") from error
-
-
-def _reason(error: OSError) -> str:
-    # The system's own few words: what event loops put around them repeats the address. Errors of
-    # name resolution have numbers of their own kind.
-    if error.errno is not None and error.errno in errno.errorcode:
-        return os.strerror(error.errno).lower()
-    return (error.strerror or str(error)).lower()
+        raise StartError(f"cannot listen on {listen} ({owner}): {explain(error)}") from error

@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 
 import aiohttp
 import pytest
+from prometheus_client import generate_latest
 
 from mcp_proxy_exporter import app
 from mcp_proxy_exporter.app import Service, StartError, serve
@@ -475,3 +476,18 @@ async def test_unix_socket_is_a_listener_like_any_other(
         async with aiohttp.ClientSession(connector=connector) as session:
             assert await call(session, "http://localhost") == RESULT
     assert not path.exists()
+
+
+@pytest.mark.parametrize(
+    ("built", "shown"), [("4f3c2b1", "4f3c2b1"), ("", "unknown"), (None, "unknown")]
+)
+def test_revision_is_what_the_image_says(
+    monkeypatch: pytest.MonkeyPatch, built: str | None, shown: str
+) -> None:
+    monkeypatch.delenv(app.REVISION_VARIABLE, raising=False)
+    if built is not None:
+        monkeypatch.setenv(app.REVISION_VARIABLE, built)
+    service = Service(build_settings(build_server()))
+    scraped = Scrape.from_text(generate_latest(service.metrics.registry))
+    [(labels, value)] = scraped.rows("mcp_proxy_build_info")
+    assert (labels["revision"], value) == (shown, 1)

@@ -52,6 +52,17 @@ def fail(message: str) -> int:
     return EXIT_FAILED
 
 
+def seconds(text: str) -> float:
+    """Read a flag's duration; for argparse."""
+    try:
+        duration = float(text)
+    except ValueError:
+        duration = 0
+    if not 0 < duration < float("inf"):
+        raise argparse.ArgumentTypeError("must be a number of seconds")
+    return duration
+
+
 def describe_version() -> str:
     """Give the line that `version` prints."""
     return f"{PROGRAM} {__version__} (Python {platform.python_version()})"

@@ -1,0 +1,119 @@
+"""`healthcheck`: ask a running proxy how it is, for container engines that can only run a command.
+
+Finds the admin listener as `run` does: default, file, environment, flag. Loads none of the
+product's modules that read settings or speak HTTP: this starts anew every few seconds, next to the
+proxy and at its cost, so it has to be done in hundredths of a second.
+"""
+
+import argparse
+import os
+import socket
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mcp_proxy_exporter.commands.common import (
+    EXIT_OK,
+    EXIT_USAGE,
+    Commands,
+    announce,
+    fail,
+    seconds,
+)
+
+DEFAULT_ADMIN = "127.0.0.1:10464"
+DEFAULT_TIMEOUT = 2.0
+"""Seconds. A proxy whose event loop stands still this long needs help."""
+PREFIX = "MCP_PROXY_EXPORTER__"
+
+# Where one listens on all interfaces, the loopback is one of them.
+_LOOPBACK: Mapping[str, str] = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
+_LONGEST_STATUS_LINE = 1024
+_SHORTEST_WAIT = 0.001
+_OK = b"200"
+
+
+def add(commands: Commands) -> None:
+    """Add the command."""
+    parser = commands.add_parser("healthcheck", help="ask a running proxy whether it is well")
+    parser.set_defaults(command=_check_health)
+    parser.add_argument("--config", metavar="FILE", type=Path, help="the file that `run` was given")
+    parser.add_argument("--admin", metavar="ADDRESS", help="where metrics are served")
+    parser.add_argument(
+        "--ready",
+        action="store_true",
+        help="ask whether it takes traffic (/readyz); without, whether it works at all (/livez)",
+    )
+    parser.add_argument(
+        "--timeout",
+        metavar="SECONDS",
+        type=seconds,
+        default=DEFAULT_TIMEOUT,
+        help="default: %(default)g",
+    )
+
+
+def _check_health(arguments: argparse.Namespace) -> int:
+    try:
+        listen = arguments.admin or _find_listen(arguments.config, os.environ)
+        host, port = _split(listen)
+    except (OSError, ValueError, TypeError) as error:
+        fail(str(error))
+        return EXIT_USAGE
+    path = "/readyz" if arguments.ready else "/livez"
+    try:
+        status = _ask(host, port, path, arguments.timeout)
+    except OSError as error:
+        return fail(f"no answer from {listen}: {(error.strerror or str(error)).lower()}")
+    if status != _OK:
+        return fail(f"{listen}{path} answered {status.decode('ascii', 'replace') or 'nothing'}")
+    announce("ready" if arguments.ready else "alive")
+    return EXIT_OK
+
+
+def _find_listen(file: Path | None, environment: Mapping[str, str]) -> str:
+    """Say where the admin listens; raise OSError or ValueError for what cannot be read."""
+    written: dict[str, Any] = {}
+    if file is not None:
+        import tomllib  # noqa: PLC0415  # few need it
+
+        written = tomllib.loads(file.read_text())
+    admin = dict(written.get("admin", {}))
+    for name in sorted(environment):
+        if not (name.startswith(PREFIX) and environment[name]):
+            continue
+        setting = name.removeprefix(PREFIX).lower()
+        if setting == "admin":
+            import json  # noqa: PLC0415  # few need it
+
+            admin |= json.loads(environment[name])
+        elif setting == "admin__listen":
+            admin["listen"] = environment[name]
+    return str(admin.get("listen", DEFAULT_ADMIN))
+
+
+def _split(listen: str) -> tuple[str, int]:
+    host, _, port = listen.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not (port.isascii() and port.isdigit()) or int(port) == 0:
+        raise ValueError(f"cannot ask {listen}: its port is not known")
+    return _LOOPBACK.get(host, host), int(port)
+
+
+def _ask(host: str, port: int, path: str, timeout: float) -> bytes:
+    """Give the status of the answer to a GET, empty where it is none; raise OSError without."""
+    deadline = time.monotonic() + timeout
+    with socket.create_connection((host, port), timeout) as connection:
+        head = f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+        connection.sendall(head.encode())
+        answer = b""
+        while b"\n" not in answer and len(answer) < _LONGEST_STATUS_LINE:
+            # Not 0, which would mean something else.
+            connection.settimeout(max(deadline - time.monotonic(), _SHORTEST_WAIT))
+            piece = connection.recv(_LONGEST_STATUS_LINE)
+            if not piece:
+                break
+            answer += piece
+    version, _, rest = answer.partition(b" ")
+    return rest[: len(_OK)] if version.startswith(b"HTTP/1.") else b""
