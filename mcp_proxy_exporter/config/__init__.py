@@ -23,6 +23,7 @@ from mcp_proxy_exporter.config.models import (
     TimeoutSettings,
 )
 from mcp_proxy_exporter.config.servers import HeaderSettings, ServerSettings, TlsSettings
+from mcp_proxy_exporter.config.slo import SloSettings
 
 __all__ = [
     "Address",
@@ -38,6 +39,7 @@ __all__ = [
     "Problem",
     "ServerSettings",
     "Settings",
+    "SloSettings",
     "SoftErrorSettings",
     "TcpAddress",
     "TimeoutSettings",

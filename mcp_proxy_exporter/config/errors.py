@@ -20,7 +20,7 @@ _HEADER_EXAMPLE = ', like { env = "TOKEN", prefix = "Bearer " }'
 _MAX_SHOWN = 64
 _MAY_BE_SECRET = frozenset({"headers", "upstream"})
 _ARRAYS_OF_TABLES: frozenset[KeyPath] = frozenset(
-    {("servers",), ("metrics", "custom"), ("outcomes", "soft_errors")}
+    {("servers",), ("metrics", "custom"), ("outcomes", "soft_errors"), ("slo",)}
 )
 _NO_TABLE = frozenset({"model_type", "model_attributes_type", "dict_type", "mapping_type"})
 

@@ -29,6 +29,7 @@ from mcp_proxy_exporter.config.section import (
     faults,
 )
 from mcp_proxy_exporter.config.servers import ServerSettings
+from mcp_proxy_exporter.config.slo import SloSettings, find_slo_faults
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -234,6 +235,7 @@ class Settings(BaseSettings):
     inspection: InspectionSettings = InspectionSettings()
     metrics: MetricsSettings = MetricsSettings()
     outcomes: OutcomesSettings = OutcomesSettings()
+    slo: tuple[SloSettings, ...] = ()
     log: LogSettings = LogSettings()
 
     @classmethod
@@ -269,6 +271,9 @@ class Settings(BaseSettings):
             found += [((*table, *at), text) for at, text in find_idle_patterns(rules, names)]
             if rules and not self.inspection.enabled:
                 found.append((table, "has no use: inspection.enabled is false"))
+        found += [
+            (("slo", *at), text) for at, text in find_slo_faults(self.slo, names, self.metrics)
+        ]
         if found:
             raise faults(found)
         return self
