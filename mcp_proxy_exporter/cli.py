@@ -6,7 +6,7 @@ Knows which commands there are; what each of them does is in `commands`.
 import argparse
 from collections.abc import Callable, Sequence
 
-from mcp_proxy_exporter.commands import check, demo, run, version
+from mcp_proxy_exporter.commands import check, dashboards, demo, healthcheck, rules, run, version
 from mcp_proxy_exporter.commands.common import PROGRAM, describe_version
 
 EPILOG = """\
@@ -38,6 +38,6 @@ def _build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=describe_version())
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for command in (run, check, demo, version):
+    for command in (run, check, healthcheck, rules, dashboards, demo, version):
         command.add(commands)
     return parser

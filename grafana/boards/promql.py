@@ -1,0 +1,187 @@
+"""How series are chosen: matchers of the variables, classes of outcomes, quantiles and shares.
+
+Knows labels and PromQL; does not know panels. A test compares every name with the catalogue.
+"""
+
+from typing import Final
+
+FAULTS: Final = (
+    "abandoned",
+    "http_error",
+    "invalid_response",
+    "proxy_shutdown",
+    "upstream_closed",
+    "upstream_timeout",
+    "upstream_unreachable",
+)
+"""What kept the caller from an answer. With `REFUSED`, what the objectives count as bad."""
+REFUSED: Final = "protocol_error"
+"""A JSON-RPC error: a fault, unless the caller invented the tool."""
+TOOL_ERROR: Final = "tool_error"
+"""An answer of the tool, which the model reads and reacts to: shown apart, no failure."""
+ANSWERS: Final = ("success", TOOL_ERROR, "input_required", "task_created")
+"""What the objectives count as good."""
+FINISHED: Final = ("success", TOOL_ERROR)
+"""The tool ran to its end: what latency is about. Failures are often quick and would flatter it."""
+GIVEN_UP: Final = ("cancelled", "client_disconnected")
+"""The caller ended it: nobody's failure."""
+OTHERWISE: Final = ("input_required", "task_created", "rejected", "uninspected")
+"""A step on the way, a caller's mistake, or unknown."""
+
+_CALLS: Final = "mcp_tool_calls_total"
+# Names that no list and no success vouches for: a JSON-RPC error there is the caller's mistake.
+_REAL: Final = 'tool!="_other"'
+_INVENTED: Final = 'tool="_other"'
+
+QUANTILES: Final = ((0.5, "green"), (0.95, "yellow"), (0.99, "red"))
+"""The quantiles of latency, and their colours."""
+
+RATE: Final = "$__rate_interval"
+RANGE: Final = "$__range"
+"""The board's whole time range; only in instant queries."""
+
+_TARGET: Final = 'job=~"$job", instance=~"$instance"'
+_SERVER: Final = 'server=~"$server"'
+TOOL: Final = 'tool=~"$tool"'
+
+
+def pick(metric: str, *matchers: str) -> str:
+    """Select series of the chosen servers."""
+    return f"{metric}{{{', '.join((_TARGET, _SERVER, *matchers))}}}"
+
+
+def pick_process(metric: str) -> str:
+    """Select series that belong to the whole process: they have no label `server`."""
+    return f"{metric}{{{_TARGET}}}"
+
+
+def ours(expression: str, window: str = "") -> str:
+    """Keep series of processes that are exporters of this kind.
+
+    Names such as `process_*` say nothing about whose they are, and with all jobs chosen every
+    process matches. With a window also those that were one within it and are down now.
+    """
+    proof = pick_process("mcp_proxy_build_info")
+    if window:
+        proof = f"last_over_time({proof}[{window}])"
+    return f"{expression} and on (job, instance) {proof}"
+
+
+def pick_alerts() -> str:
+    """Select alerts that fire; also those whose expression aggregated the labels away."""
+    # "$job|" also matches where the label is missing.
+    return (
+        'ALERTS{alertstate="firing", alertname=~"MCP.*", '
+        'job=~"$job|", instance=~"$instance|", server=~"$server|"}'
+    )
+
+
+def ended(*outcomes: str) -> str:
+    """Match calls by what became of them."""
+    names = "|".join(outcomes)
+    return f'outcome=~"{names}"' if len(outcomes) > 1 else f'outcome="{names}"'
+
+
+def rate(series: str, window: str = RATE) -> str:
+    """Give the increase per second of counters."""
+    return f"rate({series}[{window}])"
+
+
+def increase(series: str, window: str = RATE) -> str:
+    """Give the increase of counters."""
+    return f"increase({series}[{window}])"
+
+
+def total(expression: str, *by: str) -> str:
+    """Sum, apart by labels."""
+    return f"sum by ({', '.join(by)}) ({expression})" if by else f"sum({expression})"
+
+
+def share(part: str, whole: str) -> str:
+    """Divide: 0 where no such part was ever seen, nothing where the whole is 0."""
+    # A series of an outcome appears with its first call; without `or` no failure ever would look
+    # like no calls at all.
+    return f"({part} or 0 * {whole}) / ({whole} > 0)"
+
+
+def quantile(
+    which: float, family: str, *matchers: str, by: tuple[str, ...] = (), window: str = RATE
+) -> str:
+    """Estimate a quantile of a histogram; nothing where nothing was observed."""
+    buckets = total(rate(pick(f"{family}_bucket", *matchers), window), *by, "le")
+    # Without observations it is NaN, which compares with nothing.
+    return f"histogram_quantile({which:g}, {buckets}) >= 0"
+
+
+def mean(family: str, *matchers: str, by: tuple[str, ...] = (), window: str = RATE) -> str:
+    """Divide the sum of what was observed by how often; nothing where nothing was observed."""
+    observed = total(rate(pick(f"{family}_sum", *matchers), window), *by)
+    count = total(rate(pick(f"{family}_count", *matchers), window), *by)
+    return f"{observed} / ({count} > 0)"
+
+
+def failed(*matchers: str, window: str = RATE) -> str:
+    """Give the failed tool calls per second, each series alone."""
+    faults = rate(pick(_CALLS, *matchers, ended(*FAULTS)), window)
+    return f"{faults} or {rate(pick(_CALLS, *matchers, ended(REFUSED), _REAL), window)}"
+
+
+def judged(*matchers: str, window: str = RATE) -> str:
+    """Give the tool calls per second that failed or were answered, each series alone."""
+    answered = rate(pick(_CALLS, *matchers, ended(*ANSWERS)), window)
+    return f"{answered} or {failed(*matchers, window=window)}"
+
+
+def otherwise() -> str:
+    """Give the tool calls per second that came to something else, each series alone."""
+    steps = rate(pick(_CALLS, ended(*OTHERWISE)))
+    return f"{steps} or {rate(pick(_CALLS, ended(REFUSED), _INVENTED))}"
+
+
+def failed_share(*matchers: str, by: tuple[str, ...] = (), window: str = RATE) -> str:
+    """Give the share of the judged tool calls that failed: what the objectives limit."""
+    return share(
+        total(failed(*matchers, window=window), *by), total(judged(*matchers, window=window), *by)
+    )
+
+
+def tool_error_share(*matchers: str, by: tuple[str, ...] = (), window: str = RATE) -> str:
+    """Give the share of the finished tool calls whose result is an error."""
+    errors = rate(pick(_CALLS, *matchers, ended(TOOL_ERROR)), window)
+    finished = rate(pick(_CALLS, *matchers, ended(*FINISHED)), window)
+    return share(total(errors, *by), total(finished, *by))
+
+
+def definition_tokens(*by: str, tool: str = "") -> str:
+    """Sum the estimated tokens of listed tools' definitions, each tool once."""
+    # Replicas of the exporter list the same tools: they must not add up.
+    matchers = [tool] if tool else []
+    listed = pick("mcp_tool_definition_estimated_tokens", *matchers)
+    once = f"max by (job, server, tool) ({listed})"
+    return once if by == ("job", "server", "tool") else total(once, *by)
+
+
+# Custom metrics are named by the configuration, which keeps them away from these beginnings. All
+# have the labels `server` and `tool`; names with a colon are those of recording rules.
+_FOREIGN: Final = "mcp_.*|process_.*|python_.*|ALERTS.*|.*:.*"
+_NAMED_APART: Final = ".*_(total|count|sum|bucket)"
+"""Series of counters, histograms and summaries; what else there is is a gauge."""
+
+
+def custom_gauges() -> str:
+    """Give the custom gauges of the chosen tools, by name as the label `metric`."""
+    gauges = pick("", f'__name__!~"{_FOREIGN}|{_NAMED_APART}"', TOOL)
+    return _name(f"max by (__name__, server, tool) ({ours(gauges)})", "(.+)")
+
+
+def custom_rates(suffixes: str) -> str:
+    """Give the custom metrics of some suffixes per second, by name as the label `metric`."""
+    series = pick("", f'__name__=~".+_({suffixes})"', f'__name__!~"{_FOREIGN}"', TOOL)
+    # `rate` drops the names, after which several metrics of a tool would be the same series. So
+    # they move to a label first, which takes a subquery, as only selectors have a range.
+    named = _name(ours(series), f"(.+)_(?:{suffixes})")
+    return total(f"rate({named}[{RATE}:$__interval])", "server", "tool", "metric")
+
+
+def _name(expression: str, pattern: str) -> str:
+    return f'label_replace({expression}, "metric", "$1", "__name__", "{pattern}")'
