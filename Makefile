@@ -89,6 +89,16 @@ format: $(VENV)/.test ## Format the code and mend what the linter can
 docs: $(VENV)/.run ## Write the generated documents anew
 	$(BIN)/python -m mcp_proxy_exporter.observe.document >docs/metrics.md
 
+.PHONY: dashboards
+dashboards: $(VENV)/.test ## Build the Grafana dashboards, and the rules made by the product, anew
+	$(BIN)/python -m grafana.build
+	$(BIN)/mcp-proxy-exporter rules >prometheus/rules/slo.yml
+	$(BIN)/python deploy/kubernetes/build-rules >deploy/kubernetes/monitoring/prometheusrule.yaml
+
+.PHONY: image-test
+image-test: $(VENV)/.test ## Build the image and start the stack for real (needs a Docker engine)
+	$(BIN)/python -m pytest -s tests/containers
+
 .PHONY: picture
 picture: $(VENV)/.test ## Draw the README's picture of the demo anew
 	$(BIN)/python tools/picture docs/images/demo.svg

@@ -111,7 +111,16 @@ def test_help_names_commands_and_exit_codes(capsys: pytest.CaptureFixture[str]) 
         cli.main(["--help"])
     assert caught.value.code == 0
     text = capsys.readouterr().out
-    for word in ("run", "check", "demo", "version", "exit codes:"):
+    for word in (
+        "run",
+        "check",
+        "rules",
+        "dashboards",
+        "healthcheck",
+        "demo",
+        "version",
+        "exit codes:",
+    ):
         assert word in text
 
 
