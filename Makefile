@@ -95,6 +95,10 @@ dashboards: $(VENV)/.test ## Build the Grafana dashboards, and the rules made by
 	$(BIN)/mcp-proxy-exporter rules >prometheus/rules/slo.yml
 	$(BIN)/python deploy/kubernetes/build-rules >deploy/kubernetes/monitoring/prometheusrule.yaml
 
+.PHONY: board-pictures
+board-pictures: $(VENV)/.test ## Draw the documentation's pictures of the boards anew (ten minutes; needs Prometheus, npm, Chromium)
+	$(BIN)/python -m tools.boards $(ARGS)
+
 .PHONY: image-test
 image-test: $(VENV)/.test ## Build the image and start the stack for real (needs a Docker engine)
 	$(BIN)/python -m pytest -s tests/containers

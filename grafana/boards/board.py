@@ -14,7 +14,7 @@ from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models import dashboard as model
 
 from grafana.boards.draw import BLUE, DATASOURCE, PURPLE, RED
-from grafana.boards.promql import increase, ours, pick, pick_alerts, pick_process
+from grafana.boards.promql import increase, ours, pick, pick_process, pick_starts_of_alerts
 
 TAG: Final = "mcp"
 """What the links between the boards go by."""
@@ -153,11 +153,13 @@ def _make_annotations() -> list[model.AnnotationQuery]:
     return [
         _Annotation(
             "Firing alerts",
-            pick_alerts(),
+            # Their starts: alerts that last would colour all of every graph.
+            pick_starts_of_alerts(),
             RED,
             titleFormat="{{alertname}}",
             textFormat="{{severity}} {{server}} {{tool}}",
             tagKeys="alertname,severity",
+            useValueForTime=True,
         ),
         _Annotation(
             "Restarts of the exporter",

@@ -77,14 +77,14 @@ _PRICE: Final = (
             "shorten what is dear and used, drop what is dear and not. A click on a tool opens "
             "its own board.",
             empty="No list seen",
-            width=14,
+            width=15,
             height=10,
         ),
         draw.Column(expr=_TOKENS, title="Tokens", unit=draw.COUNT),
         draw.Column(
             expr=total(increase(pick("mcp_tool_calls_total"), RANGE), *_BY_TOOL),
             title="Calls",
-            unit=draw.COUNT,
+            unit=draw.WHOLE,
             decimals=0,
         ),
         draw.Column(
@@ -102,7 +102,7 @@ _PRICE: Final = (
             title="Unused tools that cost",
             description="The 20 dearest definitions of tools that nobody called in the time range.",
             empty="None: every tool was called",
-            width=10,
+            width=9,
             height=10,
         ),
         draw.Column(expr=f"topk(20, {_UNUSED})", title="Tokens", unit=draw.COUNT),
@@ -119,7 +119,7 @@ _CHANGE: Final = (
             description="How the price of the definitions grows. A step is a new release of a "
             "server; nobody reviews the context that it takes.",
             empty="No list seen",
-            width=8,
+            width=7,
         ),
         draw.Axis(unit=draw.COUNT),
         draw.Line(expr=promql.definition_tokens("server"), legend="{{server}}"),
@@ -131,7 +131,7 @@ _CHANGE: Final = (
             "in each minute or longer step. Changes without a release of the server deserve a "
             "look: a tool's description is an instruction to the model.",
             empty="No list seen",
-            width=8,
+            width=7,
         ),
         draw.Axis(unit=draw.COUNT),
         draw.Line(
@@ -155,13 +155,13 @@ _CHANGE: Final = (
             title="Changed tools",
             description="Tools whose definition changed in the time range, and how often.",
             empty="No definition changed",
-            width=8,
+            width=10,
         ),
         draw.Column(
             expr=total(increase(pick("mcp_tool_definition_changes_total"), RANGE), *_BY_TOOL)
             + " > 0",
             title="Changes",
-            unit=draw.COUNT,
+            unit=draw.WHOLE,
             decimals=0,
         ),
         keys=_BY_TOOL,

@@ -34,22 +34,26 @@ OUTCOMES: Final[Mapping[str, str]] = {
     "client_disconnected": "#b8b8b8",
     "rejected": "#d9b38c",
     "uninspected": "#5a5a5a",
-    "protocol_error": "dark-red",
+    "protocol_error": "#e35db0",
     "http_error": RED,
     "invalid_response": "light-red",
     "abandoned": "dark-purple",
     "proxy_shutdown": "light-purple",
     "upstream_closed": PURPLE,
     "upstream_timeout": "super-light-red",
-    "upstream_unreachable": "semi-dark-red",
+    "upstream_unreachable": "dark-red",
 }
-"""One colour for each outcome, wherever it is drawn: red and purple are failures."""
+"""One colour for each outcome, wherever it is drawn: red, pink and purple are failures."""
 
 SHARE: Final = "percentunit"
 PER_SECOND: Final = "reqps"
+EVENTS_PER_SECOND: Final = "cps"
+"""Of what is no request."""
 SECONDS: Final = "s"
 BYTES: Final = "bytes"
 COUNT: Final = "short"
+WHOLE: Final = "locale"
+"""A count in a table, where 7,958 and 8,412 must not both be 8 K."""
 MOMENT: Final = "dateTimeFromNow"
 """Milliseconds since 1970, shown as how long ago."""
 TEXT: Final = "string"
@@ -193,14 +197,25 @@ def table(
     sort: str,
     links: Mapping[str, str] | None = None,
     hide: Sequence[str] = (),
+    last: Sequence[str] = ("job",),
 ) -> Builder[model.Panel]:
     """Draw a table: a row for each set of the labels ``keys``, a column for each query.
 
-    ``links`` leads from the values of a key to an address; ``hide`` keeps columns and labels away.
+    ``links`` leads from the values of a key to an address; ``hide`` keeps columns and labels away;
+    ``last`` are those of the keys that stand behind the figures.
     """
-    panel = _begin(grid.Panel(), head).unit(COUNT)
-    # The tables' own filters help with hundreds of tools.
-    panel.filterable(filterable=True).cell_height(options.TableCellHeight.SM)
+    panel = _begin(grid.Panel(), head).unit(COUNT).min_width(_LABEL_WIDTH)
+    panel.cell_height(options.TableCellHeight.SM)
+    # What the panel says when it is empty would else stand in each empty cell.
+    panel.override_by_regexp(".*", [model.DynamicConfigValue("noValue", "-")])
+    for key in keys:
+        properties = [
+            # With a number's unit, version 3.1 would be shown as 3.10.
+            model.DynamicConfigValue("unit", TEXT),
+            # The tables' own filters help with hundreds of tools.
+            model.DynamicConfigValue("custom.filterable", value=True),
+        ]
+        panel.override_by_name(key, properties)
     names: dict[str, str] = {}
     for ref, column in zip(_REFS, columns, strict=False):
         panel.with_target(_query(ref, column.expr).instant().format(PromQueryFormat.TABLE))
@@ -210,14 +225,18 @@ def table(
     for key, url in (links or {}).items():
         link = {"title": "Open ${__value.text}", "url": url, "targetBlank": False}
         panel.override_by_name(key, [model.DynamicConfigValue("links", [link])])
-    order = {name: index for index, name in enumerate((*keys, *names))}
+    first = [key for key in keys if key not in last]
+    order = {
+        name: index for index, name in enumerate((*first, *names, *last)) if name in (*keys, *names)
+    }
     originals = {title: name for name, title in names.items()}
     hidden = {originals.get(name, name): True for name in ("Time", *hide)}
     arrangement = {"excludeByName": hidden, "indexByName": order, "renameByName": names}
     return (
         panel.with_transformation(model.DataTransformerConfig("merge", options={}))
         .with_transformation(model.DataTransformerConfig("organize", options=arrangement))
-        .sort_by([common.TableSortByFieldState().display_name(sort).desc(desc=True)])
+        # Figures from the largest one on, labels by the alphabet: critical comes before warning.
+        .sort_by([common.TableSortByFieldState().display_name(sort).desc(desc=sort not in keys)])
     )
 
 
@@ -237,6 +256,8 @@ def heatmap(head: Head, unit: str, expr: str) -> Builder[model.Panel]:
     )
 
 
+_LABEL_WIDTH: Final = 90
+"""Pixels; columns of labels share what the figures leave."""
 _REFS: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
@@ -260,8 +281,17 @@ def _fix_color(color: str) -> model.DynamicConfigValue:
     return model.DynamicConfigValue("color", {"mode": "fixed", "fixedColor": color})
 
 
+def _measure_column(column: Column) -> int:
+    """Estimate the pixels of a column by its title, with room for the arrow of a sorted one."""
+    return max(150 if column.unit == MOMENT else 90, 40 + 8 * len(column.title))
+
+
 def _describe(column: Column) -> list[model.DynamicConfigValue]:
-    properties = [model.DynamicConfigValue("unit", column.unit)]
+    properties = [
+        model.DynamicConfigValue("unit", column.unit),
+        # As wide as it must be: Grafana's 150 pixels for each push columns out of sight.
+        model.DynamicConfigValue("custom.width", _measure_column(column)),
+    ]
     if column.decimals is not None:
         properties.append(model.DynamicConfigValue("decimals", column.decimals))
     if column.steps:

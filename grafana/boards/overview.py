@@ -21,8 +21,8 @@ _STATE: Final = (
             "objectives of the alerts. An error that the tool reports is an answer. Calls that the "
             "client gave up, got wrong or made up count on neither side.",
             empty="No calls",
-            width=3,
-            height=5,
+            width=6,
+            height=4,
         ),
         draw.Axis(unit=draw.SHARE, steps=((0.99, draw.ORANGE), (0.999, draw.GREEN)), base=draw.RED),
         f"1 - {promql.failed_share(window=RANGE)}",
@@ -35,8 +35,8 @@ _STATE: Final = (
             description="Tool calls that ended, per second. A sudden zero says that clients cannot "
             "reach the servers, or went away.",
             empty="No calls",
-            width=3,
-            height=5,
+            width=6,
+            height=4,
         ),
         draw.Axis(unit=draw.PER_SECOND),
         total(rate(pick(_CALLS))),
@@ -48,8 +48,8 @@ _STATE: Final = (
             description="Servers that answered none of the exchanges of the last minute or so. A "
             "server that nobody used since the start of its exporter is in no figure yet.",
             empty="No upstream used yet",
-            width=3,
-            height=5,
+            width=6,
+            height=4,
         ),
         draw.Axis(unit=draw.COUNT, steps=draw.ANY_IS_BAD, base=draw.GREEN),
         # The gauge tells of one exchange each time: a single slow one makes no server down.
@@ -64,8 +64,8 @@ _STATE: Final = (
             "now. While one is down, its servers' figures are missing from all boards, and its "
             "clients most likely reach nothing.",
             empty="No exporter",
-            width=3,
-            height=5,
+            width=6,
+            height=4,
         ),
         draw.Axis(unit=draw.COUNT, steps=draw.ANY_IS_BAD, base=draw.GREEN),
         f"sum(1 - ({promql.ours(promql.pick_process('up'), RANGE)}))",
@@ -78,7 +78,7 @@ _STATE: Final = (
             description="Alerts of the rules for MCP that fire at the end of the time range. They "
             "are Prometheus' own; who was told is in Alertmanager.",
             empty="No alert fires",
-            width=12,
+            width=24,
             height=5,
         ),
         draw.Column(expr=promql.pick_alerts(), title="Firing", unit=draw.COUNT),
@@ -87,6 +87,8 @@ _STATE: Final = (
         hide=("__name__", "alertstate", "Firing"),
     ),
 )
+
+_OLDEST: Final = pick("mcp_oldest_request_start_timestamp_seconds")
 
 _SYMPTOMS: Final = (
     draw.lines(
@@ -177,8 +179,8 @@ _SYMPTOMS: Final = (
         ),
         draw.Axis(unit=draw.SECONDS, steps=((300, draw.RED),)),
         draw.Line(
-            expr="max by (server) (time() - "
-            f"({pick('mcp_oldest_request_start_timestamp_seconds')} > 0))",
+            # Of the scrape's moment: by now, what ended long ago may be a whole interval older.
+            expr=f"max by (server) (timestamp({_OLDEST}) - ({_OLDEST} > 0))",
             legend="{{server}}",
         ),
     ),
@@ -192,6 +194,7 @@ _PLACES: Final = (
             "failures, and which one fills the models' context. A click on one leads to its HTTP.",
             empty="No servers",
             width=24,
+            height=7,
         ),
         draw.Column(
             expr=f"min by (job, server) ({pick('mcp_upstream_up')})",
@@ -202,7 +205,7 @@ _PLACES: Final = (
         draw.Column(
             expr=total(increase(pick(_CALLS), RANGE), *_BY_SERVER),
             title="Calls",
-            unit=draw.COUNT,
+            unit=draw.WHOLE,
             decimals=0,
         ),
         draw.Column(
@@ -245,7 +248,7 @@ _PLACES: Final = (
         draw.Column(
             expr=total(increase(pick(_CALLS), RANGE), *_BY_TOOL),
             title="Calls",
-            unit=draw.COUNT,
+            unit=draw.WHOLE,
             decimals=0,
         ),
         draw.Column(

@@ -76,6 +76,12 @@ def pick_alerts() -> str:
     )
 
 
+def pick_starts_of_alerts() -> str:
+    """Select alerts that fire, with the moment at which their condition began to hold, in ms."""
+    since = pick_alerts().replace("ALERTS", "ALERTS_FOR_STATE").replace('alertstate="firing", ', "")
+    return f"{since} * 1000 and ignoring (alertstate) {pick_alerts()}"
+
+
 def ended(*outcomes: str) -> str:
     """Match calls by what became of them."""
     names = "|".join(outcomes)

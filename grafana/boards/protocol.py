@@ -107,7 +107,7 @@ _TRAFFIC: Final = (
         draw.Column(
             expr=total(increase(pick(_REQUESTS), RANGE), *_BY_METHOD),
             title="Requests",
-            unit=draw.COUNT,
+            unit=draw.WHOLE,
             decimals=0,
         ),
         draw.Column(
@@ -146,7 +146,7 @@ _PEERS: Final = (
             description="Which revisions of MCP are spoken, and when the last client of an old one "
             "is gone. From 2026-07-28 on there are no sessions.",
             empty="No requests",
-            width=8,
+            width=7,
         ),
         draw.Axis(unit=draw.PER_SECOND),
         draw.Line(
@@ -161,14 +161,14 @@ _PEERS: Final = (
             description="Who calls, by the name that clients give themselves, unverified, and the "
             "revision that they speak. _other is every name beyond the configured number.",
             empty="No requests",
-            width=8,
+            width=7,
         ),
         draw.Column(
             expr=total(
                 increase(pick("mcp_client_requests_total"), RANGE), "client", "protocol_version"
             ),
             title="Requests",
-            unit=draw.COUNT,
+            unit=draw.WHOLE,
             decimals=0,
         ),
         keys=("client", "protocol_version"),
@@ -180,7 +180,7 @@ _PEERS: Final = (
             description="What servers say that they are, in each revision in which they were "
             "asked, unverified. Two versions of one server: replicas differ.",
             empty="No server described itself",
-            width=8,
+            width=10,
         ),
         draw.Column(
             expr=f"count by (server, name, version, protocol_version) ({pick('mcp_server_info')})",
@@ -230,7 +230,7 @@ _CONVERSATIONS: Final = (
             empty="No notifications",
             width=8,
         ),
-        draw.Axis(unit=draw.PER_SECOND),
+        draw.Axis(unit=draw.EVENTS_PER_SECOND),
         *_groups(_NOTES, NOTIFICATIONS),
         stacked=True,
     ),

@@ -129,7 +129,7 @@ _EXPORTER: Final = (
             empty="Everything was inspected",
             width=8,
         ),
-        draw.Axis(unit=draw.PER_SECOND),
+        draw.Axis(unit=draw.EVENTS_PER_SECOND),
         draw.Line(
             expr=f"{total(rate(pick('mcp_proxy_uninspected_messages_total')), 'reason')} > 0",
             legend="{{reason}}",
@@ -165,7 +165,7 @@ _EXPORTER: Final = (
             empty="None",
             width=8,
         ),
-        draw.Axis(unit=draw.PER_SECOND),
+        draw.Axis(unit=draw.EVENTS_PER_SECOND),
         draw.Line(
             expr=f"{total(rate(pick_process('mcp_proxy_label_overflow_total')), 'label')} > 0",
             legend="label {{label}}",

@@ -117,7 +117,7 @@ _CAUSES: Final = (
             description="How many calls took how long, failed ones included: two bands are two "
             "kinds of calls, which a percentile would hide; a band at the top is a timeout.",
             empty="No calls",
-            width=12,
+            width=10,
         ),
         draw.SECONDS,
         total(increase(pick(f"{_DURATION}_bucket", TOOL)), "le"),
@@ -129,7 +129,7 @@ _CAUSES: Final = (
             "failure, by reason; and calls with the same arguments and result as another one of "
             "their session within minutes, which agents make that run in a circle.",
             empty="None",
-            width=12,
+            width=7,
         ),
         draw.Axis(unit=draw.PER_SECOND),
         draw.Line(
@@ -148,7 +148,7 @@ _CAUSES: Final = (
             description="Size of results as JSON text: what each call adds to the model's context. "
             "Four bytes are about one token.",
             empty="No results",
-            width=8,
+            width=7,
         ),
         draw.Axis(unit=draw.BYTES),
         draw.Line(expr=promql.quantile(0.5, _RESULT, TOOL), legend="p50", color=draw.GREEN),
@@ -162,7 +162,7 @@ _CAUSES: Final = (
             "is spent on, and how often they changed in the time range. Tokens are a rough "
             "estimate by size.",
             empty="The server does not list it",
-            width=16,
+            width=24,
         ),
         draw.Column(
             expr=promql.definition_tokens(*_BY_TOOL, tool=TOOL), title="Tokens", unit=draw.COUNT
@@ -191,7 +191,8 @@ _CAUSES: Final = (
         ),
         keys=(*_BY_TOOL, "read_only", "destructive", "idempotent", "open_world"),
         sort="Tokens",
-        hide=("Listed",),
+        hide=("Listed", "job"),
+        last=("read_only", "destructive", "idempotent", "open_world"),
     ),
 )
 
@@ -204,7 +205,7 @@ _OWN: Final = (
             empty="No custom counters for this tool",
             width=12,
         ),
-        draw.Axis(unit=draw.PER_SECOND),
+        draw.Axis(unit=draw.EVENTS_PER_SECOND),
         draw.Line(expr=promql.custom_rates("total|count"), legend="{{metric}} {{tool}}"),
     ),
     draw.lines(

@@ -29,10 +29,12 @@ MAX_PANELS = 12
 MAX_LINES = 5
 COLUMNS = 24
 UNITS = {
-    "bool_yes_no", "bytes", "dateTimeFromNow", "percentunit", "reqps", "s", "short",
+    "bool_yes_no", "bytes", "cps", "dateTimeFromNow", "locale", "percentunit", "reqps", "s",
+    "short", "string",
 }  # fmt: skip
 """Ids of Grafana's units."""
-OTHERS = {"ALERTS": frozenset({"alertname", "alertstate", "severity", "server", "tool"})}
+_ALERT = frozenset({"alertname", "severity", "server", "tool"})
+OTHERS = {"ALERTS": _ALERT | {"alertstate"}, "ALERTS_FOR_STATE": _ALERT | {"alertstate"}}
 SCRAPED = {"scrape_samples_scraped"}
 """What Prometheus knows of each scrape, beyond what other queries ask for."""
 RATES = {"rate", "increase"}
@@ -261,7 +263,7 @@ def test_shares_are_ratios_and_no_bad_colour_shows_at_zero() -> None:
 def test_every_selector_is_limited_to_what_is_chosen(query: str) -> None:
     for selector in list_selectors(parse(_mark(query))):
         labels = SERIES.get(selector.name, frozenset() if selector.name in SCRAPED else {"server"})
-        alerts = selector.name == "ALERTS"
+        alerts = selector.name in {"ALERTS", "ALERTS_FOR_STATE"}
         # Alerts may have lost these labels by aggregation, and are shown all the same.
         rest = "|" if alerts else ""
         assert selector.matchers["job"] == [f"JOB{rest}"]
