@@ -3,7 +3,7 @@
 # Needs nothing of a builder but what every one has: no BuildKit, no shell in the runtime's base.
 
 # Where the packages are put together. It needs Python with venv and pip; no compiler, because
-# every package comes as a wheel.
+# every package comes as a wheel. Only with COMPILED it needs gcc: python:3.13-bookworm has it.
 ARG BUILD_BASE=python:3.13-slim-bookworm
 # What runs. It needs the same minor version of Python for the same libc, by the name `python3`, and
 # nothing else: an image without shell and package manager will do.
@@ -16,6 +16,9 @@ ARG PIP_INDEX_URL
 ARG PIP_FIND_LINKS
 ARG PIP_NO_INDEX
 ARG PIP_TRUSTED_HOST
+# 1 compiles the modules on every byte's path, at half their cost; empty leaves them as they are.
+ARG COMPILED
+ARG NEEDS=${COMPILED:+compile}
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 \
     PIP_NO_CACHE_DIR=1 \
     PIP_ONLY_BINARY=:all: \
@@ -23,13 +26,17 @@ ENV PIP_DISABLE_PIP_VERSION_CHECK=1 \
 WORKDIR /build
 RUN ["python3", "-m", "venv", "venv"]
 # Before the source: what changes rarely is built once.
-COPY requirements/run.txt requirements/build.txt requirements/
-RUN ["venv/bin/pip", "install", "--require-hashes", "-r", "requirements/build.txt"]
+COPY requirements/run.txt requirements/
+COPY requirements/${NEEDS:-build}.txt requirements/needs.txt
+RUN ["venv/bin/pip", "install", "--require-hashes", "-r", "requirements/needs.txt"]
 RUN ["venv/bin/pip", "install", "--require-hashes", "-r", "requirements/run.txt", \
      "--target", "/opt/mcp-proxy-exporter"]
 COPY pyproject.toml README.md LICENSE ./
 COPY grafana/dashboards grafana/dashboards
 COPY mcp_proxy_exporter mcp_proxy_exporter
+# The compiler reads the types of what is imported.
+ENV HATCH_BUILD_HOOK_ENABLE_MYPYC=${COMPILED} \
+    PYTHONPATH=${COMPILED:+/opt/mcp-proxy-exporter}
 RUN ["venv/bin/pip", "install", "--no-deps", "--no-build-isolation", ".", \
      "--target", "/opt/mcp-proxy-exporter", "--upgrade"]
 # Commands for the builder's Python, which may be somewhere else than the runtime's.

@@ -187,7 +187,8 @@ async def test_settings_reach_the_parts_that_obey_them(
         assert service.metrics._options.bytes_per_token == 3.5
     assert metrics.total("mcp_proxy_uninspected_messages_total", reason="too_large") > 0
     for label, limit in (("tool", 97), ("client", 5), ("prompt", 3)):
-        assert metrics.value("mcp_proxy_label_values_limit", label=label, env="prod") == limit
+        labels = {"server": "cats", "label": label, "env": "prod"}
+        assert metrics.value("mcp_proxy_label_values_limit", **labels) == limit
     for family, bound in (("http_request_duration", "2.5"), ("proxy_overhead", "0.5")):
         rows = metrics.rows(f"mcp_{family}_seconds_bucket")
         assert {labels["le"] for labels, _ in rows} == {bound, "+Inf"}

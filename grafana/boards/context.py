@@ -4,7 +4,7 @@ from typing import Final
 
 from grafana.boards import draw, promql
 from grafana.boards.board import TOOL_URL, Board, Row
-from grafana.boards.promql import RANGE, increase, pick, rate, total
+from grafana.boards.promql import RANGE, gained, increase, pick, rate, total
 
 _BY_TOOL: Final = ("job", "server", "tool")
 _TOKENS: Final = promql.definition_tokens(*_BY_TOOL)
@@ -82,13 +82,13 @@ _PRICE: Final = (
         ),
         draw.Column(expr=_TOKENS, title="Tokens", unit=draw.COUNT),
         draw.Column(
-            expr=total(increase(pick("mcp_tool_calls_total"), RANGE), *_BY_TOOL),
+            expr=total(gained(pick("mcp_tool_calls_total")), *_BY_TOOL),
             title="Calls",
             unit=draw.WHOLE,
             decimals=0,
         ),
         draw.Column(
-            expr=total(increase(pick(f"{_RESULT}_sum"), RANGE), *_BY_TOOL),
+            expr=total(gained(pick(f"{_RESULT}_sum")), *_BY_TOOL),
             title="Result bytes",
             unit=draw.BYTES,
         ),
@@ -158,8 +158,7 @@ _CHANGE: Final = (
             width=10,
         ),
         draw.Column(
-            expr=total(increase(pick("mcp_tool_definition_changes_total"), RANGE), *_BY_TOOL)
-            + " > 0",
+            expr=total(gained(pick("mcp_tool_definition_changes_total")), *_BY_TOOL) + " > 0",
             title="Changes",
             unit=draw.WHOLE,
             decimals=0,

@@ -4,7 +4,7 @@ from typing import Final
 
 from grafana.boards import draw, promql
 from grafana.boards.board import SERVER_URL, TOOL_URL, Board, Row
-from grafana.boards.promql import RANGE, ended, increase, pick, rate, total
+from grafana.boards.promql import RANGE, ended, gained, pick, rate, total
 
 _CALLS: Final = "mcp_tool_calls_total"
 _DURATION: Final = "mcp_tool_call_duration_seconds"
@@ -31,29 +31,32 @@ _STATE: Final = (
     ),
     draw.figure(
         draw.Head(
-            title="Tool calls",
-            description="Tool calls that ended, per second. A sudden zero says that clients cannot "
-            "reach the servers, or went away.",
-            empty="No calls",
+            title="Error budget left",
+            description="What the objectives still allow of failed or slow calls, of the server "
+            "and objective that have the least; below 0 the objective is missed. It is what "
+            "prometheus/rules/slo.yml records, over its own 30 days, whatever the time range.",
+            empty="No SLO rules loaded",
             width=6,
             height=4,
         ),
-        draw.Axis(unit=draw.PER_SECOND),
-        total(rate(pick(_CALLS))),
+        draw.Axis(unit=draw.SHARE, steps=((0, draw.ORANGE), (0.25, draw.GREEN)), base=draw.RED),
+        f"min({promql.pick_budget()})",
         history=True,
+        decimals=1,
     ),
     draw.figure(
         draw.Head(
             title="Upstreams down",
-            description="Servers that answered none of the exchanges of the last minute or so. A "
-            "server that nobody used since the start of its exporter is in no figure yet.",
+            description="Servers that answered none of the exchanges of the last minute or so, as "
+            "at least one exporter sees it; however many see it, a server counts once. A server "
+            "that nobody used since the start of its exporter is in no figure yet.",
             empty="No upstream used yet",
             width=6,
             height=4,
         ),
         draw.Axis(unit=draw.COUNT, steps=draw.ANY_IS_BAD, base=draw.GREEN),
         # The gauge tells of one exchange each time: a single slow one makes no server down.
-        f"sum(1 - max_over_time({pick('mcp_upstream_up')}[{promql.RATE}]))",
+        f"sum(max by (job, server) (1 - max_over_time({pick('mcp_upstream_up')}[{promql.RATE}])))",
         history=True,
         decimals=0,
     ),
@@ -203,7 +206,13 @@ _PLACES: Final = (
             steps=((0, draw.RED), (1, draw.GREEN)),
         ),
         draw.Column(
-            expr=total(increase(pick(_CALLS), RANGE), *_BY_SERVER),
+            expr=f"min by (job, server) ({promql.pick_budget()})",
+            title="Budget left",
+            unit=draw.SHARE,
+            steps=((-1e9, draw.RED), (0, draw.ORANGE), (0.25, draw.GREEN)),
+        ),
+        draw.Column(
+            expr=total(gained(pick(_CALLS)), *_BY_SERVER),
             title="Calls",
             unit=draw.WHOLE,
             decimals=0,
@@ -246,7 +255,7 @@ _PLACES: Final = (
             height=12,
         ),
         draw.Column(
-            expr=total(increase(pick(_CALLS), RANGE), *_BY_TOOL),
+            expr=total(gained(pick(_CALLS)), *_BY_TOOL),
             title="Calls",
             unit=draw.WHOLE,
             decimals=0,

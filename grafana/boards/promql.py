@@ -7,16 +7,19 @@ from typing import Final
 
 FAULTS: Final = (
     "abandoned",
-    "http_error",
     "invalid_response",
     "proxy_shutdown",
     "upstream_closed",
     "upstream_timeout",
     "upstream_unreachable",
 )
-"""What kept the caller from an answer. With `REFUSED`, what the objectives count as bad."""
+"""What kept the caller from an answer. With `REFUSALS`, what the objectives count as bad."""
 REFUSED: Final = "protocol_error"
-"""A JSON-RPC error: a fault, unless the caller invented the tool."""
+"""A JSON-RPC error."""
+BROKEN: Final = "http_error"
+"""An HTTP status instead of an answer."""
+REFUSALS: Final = (REFUSED, BROKEN)
+"""A fault, unless the caller invented the tool, or has no token to see one."""
 TOOL_ERROR: Final = "tool_error"
 """An answer of the tool, which the model reads and reacts to: shown apart, no failure."""
 ANSWERS: Final = ("success", TOOL_ERROR, "input_required", "task_created")
@@ -29,7 +32,7 @@ OTHERWISE: Final = ("input_required", "task_created", "rejected", "uninspected")
 """A step on the way, a caller's mistake, or unknown."""
 
 _CALLS: Final = "mcp_tool_calls_total"
-# Names that no list and no success vouches for: a JSON-RPC error there is the caller's mistake.
+# Names that no list and no success vouches for: an error there is the caller's mistake.
 _REAL: Final = 'tool!="_other"'
 _INVENTED: Final = 'tool="_other"'
 
@@ -82,6 +85,14 @@ def pick_starts_of_alerts() -> str:
     return f"{since} * 1000 and ignoring (alertstate) {pick_alerts()}"
 
 
+def pick_budget() -> str:
+    """Select what is left of error budgets: recorded by prometheus/rules/slo.yml, not scraped."""
+    # Summed over instances; several objectives for a server are told apart by the label `slo`.
+    return (
+        'slo:error_budget_remaining:ratio{job=~"$job", instance=~"$instance|", server=~"$server"}'
+    )
+
+
 def ended(*outcomes: str) -> str:
     """Match calls by what became of them."""
     names = "|".join(outcomes)
@@ -96,6 +107,24 @@ def rate(series: str, window: str = RATE) -> str:
 def increase(series: str, window: str = RATE) -> str:
     """Give the increase of counters."""
     return f"increase({series}[{window}])"
+
+
+def gained(series: str) -> str:
+    """Give what counters gained in the time range, with the first values of those that are new.
+
+    `increase` knows nothing of the value with which a series begins, and most failures are rare
+    enough for that one to matter. As in prometheus/rules/calls.yml a series gained all that it
+    shows if it was not there when the range began while its target was, or its process was not
+    (else it may only be new to this Prometheus). After a restart within the range it shows less
+    than it gained, and its increase counts. For instant queries only.
+    """
+    there = f"{pick_process('up')} offset {RANGE} == 1"
+    began = f"{pick_process('process_start_time_seconds')} > time() - {RANGE}_s"
+    grown = increase(series, RANGE)
+    return (
+        f"({series} unless ({series} offset {RANGE} or {grown} > {series}))"
+        f" and on (job, instance) ({there} or {began}) or {grown}"
+    )
 
 
 def total(expression: str, *by: str) -> str:
@@ -121,27 +150,35 @@ def quantile(
 
 def mean(family: str, *matchers: str, by: tuple[str, ...] = (), window: str = RATE) -> str:
     """Divide the sum of what was observed by how often; nothing where nothing was observed."""
-    observed = total(rate(pick(f"{family}_sum", *matchers), window), *by)
-    count = total(rate(pick(f"{family}_count", *matchers), window), *by)
+    observed = total(_count(pick(f"{family}_sum", *matchers), window=window), *by)
+    count = total(_count(pick(f"{family}_count", *matchers), window=window), *by)
     return f"{observed} / ({count} > 0)"
 
 
 def failed(*matchers: str, window: str = RATE) -> str:
-    """Give the failed tool calls per second, each series alone."""
-    faults = rate(pick(_CALLS, *matchers, ended(*FAULTS)), window)
-    return f"{faults} or {rate(pick(_CALLS, *matchers, ended(REFUSED), _REAL), window)}"
+    """Give the failed tool calls in a window, each series alone."""
+    return _count(
+        pick(_CALLS, *matchers, ended(*FAULTS)),
+        pick(_CALLS, *matchers, ended(*REFUSALS), _REAL),
+        window=window,
+    )
 
 
 def judged(*matchers: str, window: str = RATE) -> str:
-    """Give the tool calls per second that failed or were answered, each series alone."""
-    answered = rate(pick(_CALLS, *matchers, ended(*ANSWERS)), window)
+    """Give the tool calls in a window that failed or were answered, each series alone."""
+    answered = _count(pick(_CALLS, *matchers, ended(*ANSWERS)), window=window)
     return f"{answered} or {failed(*matchers, window=window)}"
+
+
+def _count(*series: str, window: str) -> str:
+    """Give counters per second, or what they gained in the time range: a share is the same."""
+    return " or ".join(gained(each) if window == RANGE else rate(each, window) for each in series)
 
 
 def otherwise() -> str:
     """Give the tool calls per second that came to something else, each series alone."""
     steps = rate(pick(_CALLS, ended(*OTHERWISE)))
-    return f"{steps} or {rate(pick(_CALLS, ended(REFUSED), _INVENTED))}"
+    return f"{steps} or {rate(pick(_CALLS, ended(*REFUSALS), _INVENTED))}"
 
 
 def failed_share(*matchers: str, by: tuple[str, ...] = (), window: str = RATE) -> str:
@@ -153,8 +190,8 @@ def failed_share(*matchers: str, by: tuple[str, ...] = (), window: str = RATE) -
 
 def tool_error_share(*matchers: str, by: tuple[str, ...] = (), window: str = RATE) -> str:
     """Give the share of the finished tool calls whose result is an error."""
-    errors = rate(pick(_CALLS, *matchers, ended(TOOL_ERROR)), window)
-    finished = rate(pick(_CALLS, *matchers, ended(*FINISHED)), window)
+    errors = _count(pick(_CALLS, *matchers, ended(TOOL_ERROR)), window=window)
+    finished = _count(pick(_CALLS, *matchers, ended(*FINISHED)), window=window)
     return share(total(errors, *by), total(finished, *by))
 
 

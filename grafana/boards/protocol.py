@@ -4,7 +4,7 @@ from typing import Final
 
 from grafana.boards import draw, promql
 from grafana.boards.board import Board, Row
-from grafana.boards.promql import RANGE, ended, increase, pick, rate, total
+from grafana.boards.promql import RANGE, ended, gained, increase, pick, rate, total
 
 _REQUESTS: Final = "mcp_requests_total"
 _NOTES: Final = "mcp_notifications_total"
@@ -39,8 +39,8 @@ def _groups(metric: str, groups: tuple[tuple[str, str], ...]) -> list[draw.Line]
 def _share_of(*outcomes: str) -> str:
     """Give the share of the requests in the time range with some outcomes, by method."""
     return promql.share(
-        total(rate(pick(_REQUESTS, ended(*outcomes)), RANGE), *_BY_METHOD),
-        total(rate(pick(_REQUESTS), RANGE), *_BY_METHOD),
+        total(gained(pick(_REQUESTS, ended(*outcomes))), *_BY_METHOD),
+        total(gained(pick(_REQUESTS)), *_BY_METHOD),
     )
 
 
@@ -105,13 +105,13 @@ _TRAFFIC: Final = (
             height=7,
         ),
         draw.Column(
-            expr=total(increase(pick(_REQUESTS), RANGE), *_BY_METHOD),
+            expr=total(gained(pick(_REQUESTS)), *_BY_METHOD),
             title="Requests",
             unit=draw.WHOLE,
             decimals=0,
         ),
         draw.Column(
-            expr=_share_of(*promql.FAULTS),
+            expr=_share_of(*promql.FAULTS, promql.BROKEN),
             title="Failed",
             unit=draw.SHARE,
             steps=((1e-9, draw.ORANGE),),
@@ -164,9 +164,7 @@ _PEERS: Final = (
             width=7,
         ),
         draw.Column(
-            expr=total(
-                increase(pick("mcp_client_requests_total"), RANGE), "client", "protocol_version"
-            ),
+            expr=total(gained(pick("mcp_client_requests_total")), "client", "protocol_version"),
             title="Requests",
             unit=draw.WHOLE,
             decimals=0,

@@ -4,7 +4,7 @@ from typing import Final
 
 from grafana.boards import draw, promql
 from grafana.boards.board import PROXY_UID, Board, Row
-from grafana.boards.promql import RANGE, ours, pick, pick_process, rate, total
+from grafana.boards.promql import RANGE, gained, ours, pick, pick_process, rate, total
 
 _HTTP: Final = "mcp_http_requests_total"
 _HTTP_DURATION: Final = "mcp_http_request_duration_seconds"
@@ -101,6 +101,25 @@ _TRAFFIC: Final = (
         draw.Line(expr=promql.quantile(0.5, _CONNECT), legend="p50", color=draw.GREEN),
         draw.Line(expr=promql.quantile(0.99, _CONNECT), legend="p99", color=draw.RED),
     ),
+    draw.table(
+        draw.Head(
+            title="HTTP status by server",
+            description="HTTP exchanges in the time range, by server and exact status. 401, 403: "
+            "tokens ran out or are wrong; 404: sessions or paths that are gone; 429: the server "
+            "defends itself; 502 and 504 are mostly the proxy's own. 0: no status was sent.",
+            empty="No exchanges",
+            width=24,
+            height=7,
+        ),
+        draw.Column(
+            expr=total(gained(pick(_HTTP)), "job", "server", "code"),
+            title="Exchanges",
+            unit=draw.WHOLE,
+            decimals=0,
+        ),
+        keys=("job", "server", "code"),
+        sort="Exchanges",
+    ),
 )
 
 _EXPORTER: Final = (
@@ -145,16 +164,16 @@ _EXPORTER: Final = (
     draw.lines(
         draw.Head(
             title="Label values against their limits",
-            description="How full the caps on names from outside are. At 100 % further names count "
-            "as _other: raise the limit, or find who invents names.",
+            description="How full the caps on names from outside are, each server's own. At 100 % "
+            "further names count as _other: raise the limit, or find who invents names.",
             empty="No limits",
             width=8,
         ),
         draw.Axis(unit=draw.SHARE, steps=((0.8, draw.ORANGE), (1, draw.RED))),
         draw.Line(
-            expr=f"max by (label) ({pick_process('mcp_proxy_label_values')} / "
-            f"({pick_process('mcp_proxy_label_values_limit')} > 0))",
-            legend="{{label}}",
+            expr=f"max by (server, label) ({pick('mcp_proxy_label_values')} / "
+            f"({pick('mcp_proxy_label_values_limit')} > 0))",
+            legend="{{server}}: {{label}}",
         ),
     ),
     draw.lines(
@@ -163,12 +182,12 @@ _EXPORTER: Final = (
             description="Names that were not admitted as labels and counted as _other, and calls "
             "that a custom metric cannot read: its expression does not fit the tool.",
             empty="None",
-            width=8,
+            width=12,
         ),
         draw.Axis(unit=draw.EVENTS_PER_SECOND),
         draw.Line(
-            expr=f"{total(rate(pick_process('mcp_proxy_label_overflow_total')), 'label')} > 0",
-            legend="label {{label}}",
+            expr=total(rate(pick("mcp_proxy_label_overflow_total")), "server", "label") + " > 0",
+            legend="{{server}}: label {{label}}",
         ),
         draw.Line(
             expr=total(
@@ -180,28 +199,24 @@ _EXPORTER: Final = (
     ),
     draw.lines(
         draw.Head(
-            title="CPU",
-            description="Cores that each process uses. An exporter is one thread: near 1 it is "
-            "full, and everything takes longer.",
+            title="CPU and memory",
+            description="Left: cores that each process uses. An exporter is one thread: near 1 it "
+            "is full, and everything takes longer. Right: its resident memory, which follows the "
+            "number of open calls and of label values, both limited: what climbs for days is a "
+            "leak.",
             empty="No process figures on this system",
-            width=8,
+            width=12,
         ),
         draw.Axis(unit=draw.COUNT, steps=((0.8, draw.ORANGE), (1, draw.RED))),
         draw.Line(
             expr=ours(rate(pick_process("process_cpu_seconds_total"))),
-            legend="{{instance}}",
+            legend="CPU {{instance}}",
         ),
-    ),
-    draw.lines(
-        draw.Head(
-            title="Memory",
-            description="Resident memory of each process. It follows the number of open calls and "
-            "of label values, both limited: what climbs for days is a leak.",
-            empty="No process figures on this system",
-            width=8,
+        draw.Line(
+            expr=ours(pick_process("process_resident_memory_bytes")),
+            legend="memory {{instance}}",
+            unit=draw.BYTES,
         ),
-        draw.Axis(unit=draw.BYTES),
-        draw.Line(expr=ours(pick_process("process_resident_memory_bytes")), legend="{{instance}}"),
     ),
     draw.table(
         draw.Head(

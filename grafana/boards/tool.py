@@ -4,7 +4,7 @@ from typing import Final
 
 from grafana.boards import draw, promql
 from grafana.boards.board import TOOL_UID, Board, Row
-from grafana.boards.promql import RANGE, TOOL, ended, increase, pick, rate, total
+from grafana.boards.promql import RANGE, TOOL, ended, gained, increase, pick, rate, total
 
 _CALLS: Final = "mcp_tool_calls_total"
 _DURATION: Final = "mcp_tool_call_duration_seconds"
@@ -177,7 +177,7 @@ _CAUSES: Final = (
             )
         ),
         draw.Column(
-            expr=total(increase(pick("mcp_tool_definition_changes_total", TOOL), RANGE), *_BY_TOOL),
+            expr=total(gained(pick("mcp_tool_definition_changes_total", TOOL)), *_BY_TOOL),
             title="Changes",
             unit=draw.COUNT,
             steps=((1e-9, draw.ORANGE),),

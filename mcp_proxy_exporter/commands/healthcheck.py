@@ -9,7 +9,8 @@ import argparse
 import os
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ PREFIX = "MCP_PROXY_EXPORTER__"
 
 # Where one listens on all interfaces, the loopback is one of them.
 _LOOPBACK: Mapping[str, str] = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
+_LAST_PORT = 65535
 _LONGEST_STATUS_LINE = 1024
 _SHORTEST_WAIT = 0.001
 _OK = b"200"
@@ -58,7 +60,7 @@ def _check_health(arguments: argparse.Namespace) -> int:
     try:
         listen = arguments.admin or _find_listen(arguments.config, os.environ)
         host, port = _split(listen)
-    except (OSError, ValueError, TypeError) as error:
+    except ValueError as error:
         fail(str(error))
         return EXIT_USAGE
     path = "/readyz" if arguments.ready else "/livez"
@@ -73,13 +75,8 @@ def _check_health(arguments: argparse.Namespace) -> int:
 
 
 def _find_listen(file: Path | None, environment: Mapping[str, str]) -> str:
-    """Say where the admin listens; raise OSError or ValueError for what cannot be read."""
-    written: dict[str, Any] = {}
-    if file is not None:
-        import tomllib  # noqa: PLC0415  # few need it
-
-        written = tomllib.loads(file.read_text())
-    admin = dict(written.get("admin", {}))
+    """Say where the admin listens; raise ValueError, with its place, for what cannot be read."""
+    admin = {} if file is None else _read_file(file)
     for name in sorted(environment):
         if not (name.startswith(PREFIX) and environment[name]):
             continue
@@ -87,17 +84,51 @@ def _find_listen(file: Path | None, environment: Mapping[str, str]) -> str:
         if setting == "admin":
             import json  # noqa: PLC0415  # few need it
 
-            admin |= json.loads(environment[name])
+            with _telling(name):
+                admin |= _take_table(json.loads(environment[name]))
         elif setting == "admin__listen":
             admin["listen"] = environment[name]
     return str(admin.get("listen", DEFAULT_ADMIN))
 
 
+def _read_file(file: Path) -> dict[str, Any]:
+    import tomllib  # noqa: PLC0415  # few need it
+
+    with _telling(str(file)):
+        return _take_table(tomllib.loads(file.read_bytes().decode()).get("admin", {}))
+
+
+def _take_table(admin: object) -> dict[str, Any]:
+    if not isinstance(admin, dict):
+        raise ValueError("admin: must be a table")  # noqa: TRY004  # it is the user's text
+    return admin
+
+
+@contextmanager
+def _telling(place: str) -> Iterator[None]:
+    """Say in which file or variable it is that something is wrong."""
+    try:
+        yield
+    except OSError as error:
+        raise ValueError(f"{place}: {(error.strerror or str(error)).lower()}") from None
+    except UnicodeDecodeError:
+        raise ValueError(f"{place}: is not text in UTF-8") from None
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{place}: {error}") from None
+
+
 def _split(listen: str) -> tuple[str, int]:
     host, _, port = listen.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
-    if not (port.isascii() and port.isdigit()) or int(port) == 0:
+    # No longer than five digits: int() refuses thousands of them.
+    known = port.isascii() and port.isdigit() and len(port) <= len(str(_LAST_PORT))
+    if not known or not 0 < int(port) <= _LAST_PORT:
         raise ValueError(f"cannot ask {listen}: its port is not known")
+    try:
+        # As connecting would, which knows no error for it: labels are short, and none is empty.
+        host.encode("idna")
+    except UnicodeError:
+        raise ValueError(f"cannot ask {listen}: that is no name of a host") from None
     return _LOOPBACK.get(host, host), int(port)
 
 

@@ -31,7 +31,7 @@ class ClientMetrics:
         self._server = server
         self._requests = store.of(Values, "mcp_client_requests_total")
         self._fallbacks = store.of(Values, "mcp_era_fallbacks_total").child(server)
-        self._overflow = store.of(Values, "mcp_proxy_label_overflow_total").child("client")
+        self._overflow = store.of(Values, "mcp_proxy_label_overflow_total").child(server, "client")
 
     def find(self, client: Client) -> Value:
         """Return the series of a client that is not known yet, for one request to be counted."""

@@ -124,7 +124,9 @@ class CustomMetric:
         self._labels = [compile_expression(text).evaluate for text in settings.labels.values()]
         self._others = (OTHER,) * len(self._labels)
         self.sets = LabelSets(settings.label_limit if settings.labels else 0)
-        self._overflow = store.of(Values, "mcp_proxy_label_overflow_total").child(CUSTOM_LABEL)
+        self._overflow = store.of(Values, "mcp_proxy_label_overflow_total").child(
+            server, CUSTOM_LABEL
+        )
         self._counts: dict[tuple[str, ...], Count] = {}
         self.needs = find_needs(self.members)
         """The texts of a call without which it cannot be counted."""

@@ -263,7 +263,7 @@ class Metrics:
             label = clean(name, self._options.max_label_length)
             found = self._servers[name] = ServerMetrics(label, self.store, self._options)
             for guarded, names in found.names.items():
-                self.guards.watch(guarded, names)
+                self.guards.watch(label, guarded, names)
         return found
 
     def inspection_failed(self, stage: str) -> None:

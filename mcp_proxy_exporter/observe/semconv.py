@@ -39,7 +39,7 @@ class SemconvMetrics:
         self._names = names
         self._served = store.of(Histograms, SERVER_SIDE)
         self._sent = store.of(Histograms, CLIENT_SIDE)
-        self._overflow = store.of(Values, "mcp_proxy_label_overflow_total").child("prompt")
+        self._overflow = store.of(Values, "mcp_proxy_label_overflow_total").child(server, "prompt")
 
     def closed(self, event: CallClosed) -> None:
         """Time a request that ended, once it was judged under its tool's name (`tools`)."""

@@ -66,7 +66,7 @@ class ToolMetrics:
         self._repeated = store.of(Values, "mcp_tool_repeated_calls_total")
         self._results = ResultMetrics(server, store)
         self._unknown = store.of(Values, "mcp_unknown_tool_calls_total").child(server)
-        self._overflow = store.of(Values, "mcp_proxy_label_overflow_total").child("tool")
+        self._overflow = store.of(Values, "mcp_proxy_label_overflow_total").child(server, "tool")
         self._series: dict[str, ToolSeries] = {}
         self._other: ToolSeries | None = None
 

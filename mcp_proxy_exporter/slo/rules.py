@@ -31,7 +31,6 @@ _ANSWERED = (Outcome.SUCCESS, Outcome.TOOL_ERROR, Outcome.INPUT_REQUIRED, Outcom
 # What kept the client from an answer. A call that is in neither list is no evidence: its client
 # took it back, was refused for what it sent, or nobody could read what became of it.
 _FAULTS = (
-    Outcome.HTTP_ERROR,
     Outcome.INVALID_RESPONSE,
     Outcome.UPSTREAM_UNREACHABLE,
     Outcome.UPSTREAM_TIMEOUT,
@@ -41,9 +40,11 @@ _FAULTS = (
 )
 # Whoever waited longer than the bound and left had a slow call; whoever left before, had none.
 _IMPATIENT = (Outcome.CANCELLED, Outcome.CLIENT_DISCONNECTED, Outcome.UPSTREAM_TIMEOUT)
-# The label of names that no list and no success vouches for. A JSON-RPC error under it says that
-# the client invented a tool; any other end of such a call is still the server's.
+# The label of names that no list and no success vouches for. An error under it says that the client
+# invented a tool, or has no token: strangers must not be able to wake somebody. Any other end of
+# such a call is still the server's.
 _OTHER = "_other"
+_REFUSALS = (Outcome.PROTOCOL_ERROR, Outcome.HTTP_ERROR)
 
 INTERVAL_MINUTES = 1
 BASE_MINUTES = 5
@@ -77,12 +78,29 @@ class Pace:
     pause: str
     """How long it has to hold, so that what ends by itself wakes nobody."""
     severity: str
+    linger: str = ""
+    """How long it stays after that. With few calls the short window is empty between two bad ones,
+    and whoever is woken would be told again and again that it is over."""
 
 
 # The Site Reliability Workbook, chapter 5: multiwindow, multi-burn-rate alerts.
 PACES = (
-    Pace(share=Decimal("0.02"), long="1h", short="5m", pause="2m", severity="critical"),
-    Pace(share=Decimal("0.05"), long="6h", short="30m", pause="15m", severity="critical"),
+    Pace(
+        share=Decimal("0.02"),
+        long="1h",
+        short="5m",
+        pause="2m",
+        severity="critical",
+        linger="15m",
+    ),
+    Pace(
+        share=Decimal("0.05"),
+        long="6h",
+        short="30m",
+        pause="15m",
+        severity="critical",
+        linger="30m",
+    ),
     Pace(share=Decimal("0.10"), long="1d", short="2h", pause="1h", severity="warning"),
     Pace(share=Decimal("0.10"), long="3d", short="6h", pause="3h", severity="warning"),
 )
@@ -148,11 +166,28 @@ def _make_rules(slo: SloSettings) -> Iterator[Rule]:
     }
     for name, expr in records.items():
         yield {"record": name, "expr": expr, "labels": {"slo": slo.title}}
-    for pace in PACES:
-        factor = round(pace.share * slo.days * 24 / _HOURS[pace.long], 4).normalize()
+    for pace, factor in _list_factors(slo.days):
         # More than all calls cannot be bad: such an alert would only look as if it guarded.
         if factor * budget < 1:
             yield _make_alert(slo, pace, factor, budget)
+
+
+def _list_factors(days: int) -> Iterator[tuple[Pace, Decimal]]:
+    """Give each pace with how many times too fast it is; none below 1, at which budgets last.
+
+    In short windows the slow paces would be below: the first of them is raised to 1, and the others
+    would only say the same later.
+    """
+    for pace in PACES:
+        factor = round(pace.share * days * 24 / _HOURS[pace.long], 4).normalize()
+        yield pace, max(factor, Decimal(1))
+        if factor <= 1:
+            return
+
+
+def _escape(text: str) -> str:
+    """Write text for Prometheus' templates, which labels and annotations of alerts are."""
+    return text.replace("{{", '{{ "{{" }}')
 
 
 def _ratio(window: str) -> str:
@@ -169,15 +204,19 @@ def _make_alert(slo: SloSettings, pace: Pace, factor: Decimal, budget: Decimal) 
     if slo.latency:
         kind, what = "Latency", f"took longer than {slo.latency:g} s"
     name = f"MCP{kind}BudgetBurn"
+    title = _escape(slo.title)
     return {
         "alert": name,
         "expr": f"{_ratio(pace.long)}{of} > {limit}\nand\n"
         f"{_ratio(pace.short)}{of} > {limit}\nand\n"
         f"sum_over_time({_BAD}{of}[{pace.long}]) / {REPEATS} >= {MIN_BAD_CALLS}",
         "for": pace.pause,
-        "labels": {"severity": pace.severity, "window": pace.long},
+        **({"keep_firing_for": pace.linger} if pace.linger else {}),
+        # The objective is a label of the rule, too: two rules of one name and the same labels look
+        # like one that was written twice.
+        "labels": {"severity": pace.severity, "slo": title, "window": pace.long},
         "annotations": {
-            "summary": "{{ $labels.server }} spends the error budget of {{ $labels.slo }} too fast",
+            "summary": f"{{{{ $labels.server }}}} spends the error budget of {title} too fast",
             "description": "{{ $value | humanizePercentage }} of the tool calls of "
             f"{{{{ $labels.server }}}} ({{{{ $labels.job }}}}) {what} in the last {pace.long}. "
             f"That is more than {factor:f}x what the objective allows, at which a budget of "
@@ -193,7 +232,7 @@ def _count_by_outcome(slo: SloSettings) -> tuple[str, str]:
     answered = _select(CALLS, slo, _ANSWERED)
     bad = _sum(
         _increase(_select(CALLS, slo, _FAULTS)),
-        _increase(_select(CALLS, slo, (Outcome.PROTOCOL_ERROR,), known)),
+        _increase(_select(CALLS, slo, _REFUSALS, known)),
         # What never happened has no series, and a sum of no series is no 0.
         f"0 * {answered}",
     )

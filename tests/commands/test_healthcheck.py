@@ -164,9 +164,13 @@ def test_the_deadline_is_for_the_whole_answer() -> None:
     [
         ('[admin]\nlisten = "127.0.0.1:0"\n', "port is not known"),
         ('[admin]\nlisten = "somewhere"\n', "port is not known"),
-        ("admin = 5\n", ""),
-        ("admin", ""),
-        (None, "No such file"),
+        ('[admin]\nlisten = "127.0.0.1:99999"\n', "port is not known"),
+        (f'[admin]\nlisten = "127.0.0.1:{"1" * 5000}"\n', "port is not known"),
+        ("admin = 5\n", "proxy.toml: admin: must be a table"),
+        ("admin = []\n", "proxy.toml: admin: must be a table"),
+        ("admin", "proxy.toml: Expected"),
+        ("x = " + "[" * 5000, "proxy.toml: "),
+        (None, "proxy.toml: no such file"),
     ],
 )
 def test_an_unknown_address_is_a_wrong_configuration(
@@ -179,6 +183,34 @@ def test_an_unknown_address_is_a_wrong_configuration(
     err = capsys.readouterr().err
     assert told in err
     assert err.count("\n") == 1
+
+
+def test_a_file_that_is_no_text_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "proxy.toml"
+    file.write_bytes(b"\xff")
+    assert cli.main(["healthcheck", "--config", str(file)]) == 2
+    assert capsys.readouterr().err.endswith("proxy.toml: is not text in UTF-8\n")
+
+
+@pytest.mark.parametrize("text", ["[]", "3", '"x"', "null", "{", "[" * 100_000])
+def test_a_variable_that_is_no_table_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], text: str
+) -> None:
+    monkeypatch.setenv(ADMIN, text)
+    assert cli.main(["healthcheck"]) == 2
+    err = capsys.readouterr().err
+    assert f"{ADMIN}: " in err
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("host", ["a..b", ".a", "a" * 64])
+def test_what_is_no_name_of_a_host_is_a_wrong_configuration(
+    capsys: pytest.CaptureFixture[str], host: str
+) -> None:
+    assert cli.main(["healthcheck", "--admin", f"{host}:1234"]) == 2
+    assert "no name of a host" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("timeout", ["0", "-1", "soon", "inf"])

@@ -1,12 +1,16 @@
 """The compose file: valid, pinned, closed, and at one with the files that it puts together."""
 
+import os
 import re
 import subprocess
+import tomllib
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+import yaml
 
 from mcp_proxy_exporter import __version__, cli
 from mcp_proxy_exporter.commands.demo import DEFAULT_LISTEN
@@ -27,7 +31,7 @@ PORTS = {"proxy": {8080, 10464}, "prometheus": {9090}, "alertmanager": {9093}, "
 
 def default(text: str) -> str:
     """Write a text with variables as it is where none is set."""
-    return re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", text)
+    return re.sub(r"\$\{\w+:?-([^}]*)\}", r"\1", text)
 
 
 def mounts() -> Iterator[tuple[str, str, str, str]]:
@@ -146,6 +150,62 @@ def test_the_proxy_starts_with_what_it_is_given(monkeypatch: pytest.MonkeyPatch)
     assert {metric.name for metric in settings.metrics.custom} >= {"cat_claw_level"}
 
 
+def run_proxy_as_composed(monkeypatch: pytest.MonkeyPatch, **given: str) -> Any:
+    """Load what the proxy would, with these variables before `docker compose`."""
+    env = {name: text for name, text in os.environ.items() if not name.startswith("MCP_")}
+    command = [*find_compose(), "--file", str(COMPOSE), "config"]
+    done = subprocess.run(
+        command, env=env | given, capture_output=True, text=True, timeout=60, check=True
+    )
+    proxy = yaml.safe_load(done.stdout)["services"]["proxy"]
+    for name, text in (read_environment() | proxy["environment"]).items():
+        monkeypatch.setenv(name, text)
+    [volume] = proxy["volumes"]
+    # The older docker-compose writes it in one text.
+    source = volume.partition(":")[0] if isinstance(volume, str) else volume["source"]
+    return load(Path(source))
+
+
+def test_a_variable_names_another_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = run_proxy_as_composed(monkeypatch, MCP_UPSTREAM="http://h:1", MCP_SERVER="mine")
+    [server] = settings.servers
+    assert (server.name, server.upstream, server.listen) == ("mine", "http://h:1", ":8080")
+
+
+def test_a_file_of_ones_own_decides_which_servers_there_are(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file = tmp_path / "own.toml"
+    file.write_text('[[servers]]\nname = "own"\nupstream = "http://own:1"\n')
+    settings = run_proxy_as_composed(monkeypatch, MCP_CONFIG=str(file))
+    [server] = settings.servers
+    # Before, the variables of the cats went over it, and nobody said so.
+    assert (server.name, server.upstream, server.listen) == ("own", "http://own:1", ":8080")
+
+
+def test_a_file_may_have_several_servers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    server = '[[servers]]\nname = "{0}"\nlisten = ":{0}"\nupstream = "http://h:{0}"\n'
+    file = tmp_path / "own.toml"
+    file.write_text("".join(server.format(port) for port in (8081, 8082)))
+    settings = run_proxy_as_composed(monkeypatch, MCP_CONFIG=str(file), MCP_LISTEN="")
+    assert [server.listen for server in settings.servers] == [":8081", ":8082"]
+
+
+def test_the_cats_have_the_metrics_of_the_demonstration() -> None:
+    own, demo = (
+        tomllib.loads((ROOT / file).read_text())["metrics"]
+        for file in ("deploy/compose/proxy.toml", "mcp_proxy_exporter/demo/cats.toml")
+    )
+    assert own == demo
+
+
+def test_documented_variables_are_those_of_the_file() -> None:
+    text = (ROOT / "docs" / "deployment.md").read_text()
+    used = {name for name, _ in re.findall(r"\$\{(\w+)(:?-)", COMPOSE.read_text())}
+    documented = {name for name in used if re.search(rf"^\| .*`{name}`", text, re.MULTILINE)}
+    assert documented == used
+
+
 def test_stopping_takes_longer_than_draining() -> None:
     grace = read_services()["proxy"]["stop_grace_period"]
     assert float(grace.removesuffix("s")) > TimeoutSettings().drain
@@ -230,6 +290,7 @@ def test_grafana_lets_everybody_look_and_nobody_change() -> None:
     assert environment["GF_AUTH_ANONYMOUS_ORG_ROLE"] == "Viewer"
     assert environment["GF_AUTH_DISABLE_LOGIN_FORM"] == "true"
     assert not any("PASSWORD" in name for name in environment)
+    assert environment["GF_PLUGINS_PREINSTALL_DISABLED"] == "true"
 
 
 def test_prometheus_scrapes_as_often_as_grafana_thinks() -> None:

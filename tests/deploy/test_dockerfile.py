@@ -111,6 +111,22 @@ def test_a_file_with_servers_needs_one_variable_emptied(
     assert [server.listen for server in load(file).servers] == [":8081", ":8082"]
 
 
+def test_compiling_is_a_choice_and_wants_what_its_build_hook_wants() -> None:
+    arguments = [rest for word, rest in read_dockerfile() if word == "ARG"]
+    assert {"COMPILED", "NEEDS=${COMPILED:+compile}"} <= set(arguments)
+    [built] = [rest for word, rest in read_dockerfile() if word == "ENV" and "MYPYC" in rest]
+    # The variable of the hook in pyproject.toml; empty is off.
+    assert "HATCH_BUILD_HOOK_ENABLE_MYPYC=${COMPILED}" in built.split()
+    hooks = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]
+    hook = hooks["targets"]["wheel"]["hooks"]["mypyc"]
+    assert hook["enable-by-default"] is False
+    locked = (ROOT / "requirements" / "compile.txt").read_text()
+    names = [re.split(r"[<>=]", each)[0] for each in (*hook["dependencies"], "hatchling")]
+    assert all(re.search(rf"^{name}==", locked, re.MULTILINE) for name in names)
+    assert "MYPYC" not in str(read_final_stage())
+    assert "--build-arg COMPILED=1" in (ROOT / "docs" / "deployment.md").read_text()
+
+
 def test_version_and_revision_are_told() -> None:
     assert f"VERSION={__version__}" in find("ARG")
     assert read_environment()[app.REVISION_VARIABLE] == "${REVISION}"
@@ -123,7 +139,11 @@ def test_version_and_revision_are_told() -> None:
 
 def read_copies() -> set[str]:
     copies = [rest for word, rest in read_dockerfile() if word == "COPY" and "--from" not in rest]
-    return {source for rest in copies for source in rest.split()[:-1]}
+    sources = {source for rest in copies for source in rest.split()[:-1]}
+    # With and without COMPILED.
+    needs = {source for source in sources if "$" in source}
+    assert needs == {"requirements/${NEEDS:-build}.txt"}
+    return (sources - needs) | {"requirements/build.txt", "requirements/compile.txt"}
 
 
 def test_whatever_the_package_is_made_of_is_copied() -> None:

@@ -210,7 +210,9 @@ def test_services_keep_sessions_together_and_metrics_out(folder: str) -> None:
     assert spec["sessionAffinity"] == "ClientIP"
     kept = spec["sessionAffinityConfig"]["clientIP"]["timeoutSeconds"]
     assert kept > load(None, {"--upstream": "http://h"}).inspection.session_idle_seconds
-    assert [port["targetPort"] for port in spec["ports"]] == ["mcp"]
+    ports = {each["name"]: each["containerPort"] for each in read_proxy(folder)["ports"]}
+    # By name or by number, but never the metrics.
+    assert [ports.get(each["targetPort"], each["targetPort"]) for each in spec["ports"]] == [8080]
     assert spec.get("type", "ClusterIP") == "ClusterIP"
 
 
@@ -218,12 +220,32 @@ def test_services_keep_sessions_together_and_metrics_out(folder: str) -> None:
 def test_only_prometheus_reaches_the_metrics(folder: str) -> None:
     rules = read_resource(folder, "networkpolicy")["spec"]["ingress"]
     by_port = {rule["ports"][0]["port"]: rule["from"] for rule in rules}
-    assert set(by_port) == {"mcp", "metrics"}
-    [source] = by_port["metrics"]
+    assert set(by_port) == {8080, 10464}
+    [source] = by_port[10464]
     assert source["podSelector"]["matchLabels"] == {NAME: "prometheus"}
     # Both in one entry: in that namespace AND that pod.
     assert source["namespaceSelector"]["matchLabels"]
     assert all(len(rule["ports"]) == 1 for rule in rules)
+
+
+@pytest.mark.parametrize("folder", DEPLOYED)
+def test_no_service_or_policy_names_a_port_of_a_sidecar(folder: str) -> None:
+    # The names of init containers' ports are looked up since Kubernetes 1.32 only; before it the
+    # Service has no endpoint and the policy lets nobody in.
+    spec = read_pod(folder)["spec"]
+    found = {
+        port["name"]
+        for container in spec["containers"]
+        for port in container.get("ports", ())
+        if "name" in port
+    }
+    used = [port["targetPort"] for port in read_resource(folder, "service")["spec"]["ports"]]
+    policy = read_resource(folder, "networkpolicy")["spec"]
+    for rule in [*policy["ingress"], *policy.get("egress", ())]:
+        used += [port["port"] for port in rule["ports"]]
+    assert {port for port in used if isinstance(port, str)} <= found
+    numbers = {port["containerPort"] for port in read_proxy(folder)["ports"]}
+    assert {port for port in used if port in numbers or port in found}
 
 
 def test_the_standalone_proxy_reaches_its_server() -> None:
@@ -232,6 +254,9 @@ def test_the_standalone_proxy_reaches_its_server() -> None:
     [to_server, _] = read_resource("standalone", "networkpolicy")["spec"]["egress"]
     assert to_server["ports"] == [{"port": int(port)}]
     assert to_server["to"][0]["podSelector"]["matchLabels"] == {NAME: host}
+    # Whoever puts another server there is told that it needs a rule.
+    for told in (KUBERNETES / "standalone" / "proxy.toml", ROOT / "docs" / "deployment.md"):
+        assert "networkpolicy.yaml" in told.read_text(), told.name
 
 
 def test_monitor_scrapes_what_the_alerts_know() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from tests.grafana.engine import SCRAPE_SECONDS
-from tests.grafana.files import Target, fill_in, list_targets
+from tests.grafana.files import Target, fill_in, list_panels, list_targets
 from tests.grafana.world import SPAN, World
 
 STEP = 1
@@ -47,6 +47,15 @@ def find_target(board: str, panel: str, ref: str = "A") -> Target:
     """Find a query by its panel's title."""
     [target] = [each for each in list_targets(board) if (each.panel, each.ref) == (panel, ref)]
     return target
+
+
+def find_column(board: str, table: str, title: str) -> Target:
+    """Find a query by its table's and its column's title."""
+    [panel] = [each for each in list_panels(board) if each["title"] == table]
+    names = panel["transformations"][1]["options"]["renameByName"]
+    [value] = [name for name, each in names.items() if each == title]
+    ref = value.removeprefix("Value #")
+    return find_target(board, table, "A" if ref == "Value" else ref)
 
 
 def read(world: World, target: Target, chosen: Chosen, *by: str) -> dict[tuple[str, ...], float]:

@@ -4,6 +4,7 @@ Knows its command line and its HTTP API; does not know what is asked.
 """
 
 import json
+import subprocess
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
@@ -21,7 +22,7 @@ HTTP_OK = 200
 
 CONFIGURATION = """\
 global: {{scrape_interval: {interval}s, evaluation_interval: {interval}s}}
-rule_files: [rules.yml]
+rule_files: [rules*.yml]
 scrape_configs:
   - job_name: mcp-proxy-exporter
     static_configs: [{{targets: ["{exporter}"]}}]
@@ -29,6 +30,9 @@ scrape_configs:
   - job_name: prometheus
     static_configs: [{{targets: ["127.0.0.1:{port}"]}}]
 """
+
+
+NO_TARGETS = "global: {scrape_interval: 1h}\n"
 
 
 class QueryError(Exception):
@@ -71,13 +75,34 @@ class Engine:
 
 
 @contextmanager
-def run_prometheus(folder: Path, exporter: str, rules: str) -> Iterator[Engine]:
-    """Run Prometheus on an exporter's address, with some rules."""
+def run_prometheus(folder: Path, exporter: str, *rules: str) -> Iterator[Engine]:
+    """Run Prometheus on an exporter's address, with some files of rules."""
     port = find_free_port()
+    for number, text in enumerate(rules):
+        (folder / f"rules{number}.yml").write_text(text)
+    written = CONFIGURATION.format(interval=SCRAPE_SECONDS, exporter=exporter, port=port)
+    with _serve(folder, port, written) as engine:
+        yield engine
+
+
+@contextmanager
+def run_past(folder: Path, samples: str) -> Iterator[Engine]:
+    """Run Prometheus with a past, written in OpenMetrics with times, and no present."""
+    history = folder / "history.om"
+    history.write_text(samples)
+    tool = [find_tool("promtool"), "tsdb", "create-blocks-from", "openmetrics"]
+    subprocess.run(
+        [*tool, str(history), str(folder / "data")], capture_output=True, timeout=60, check=True
+    )
+    with _serve(folder, find_free_port(), NO_TARGETS) as engine:
+        yield engine
+
+
+@contextmanager
+def _serve(folder: Path, port: int, written: str) -> Iterator[Engine]:
     origin = f"http://127.0.0.1:{port}"
-    (folder / "rules.yml").write_text(rules)
     file = folder / "prometheus.yml"
-    file.write_text(CONFIGURATION.format(interval=SCRAPE_SECONDS, exporter=exporter, port=port))
+    file.write_text(written)
     argv = [
         find_tool("prometheus"),
         f"--config.file={file}",

@@ -199,3 +199,13 @@ async def call_in_vain(http: aiohttp.ClientSession, url: str, seconds: float) ->
     for _ in range(int(seconds)):
         await _finish(keeper.call("anything"))
         await asyncio.sleep(1)
+
+
+async def call_once(
+    http: aiohttp.ClientSession, url: str, delay: float, calls: Mapping[str, int]
+) -> None:
+    """Call tools after a while, so many times each and all at once, and never again."""
+    await asyncio.sleep(delay)
+    keeper = Keeper(http, url)
+    tools = [tool for tool, count in calls.items() for _ in range(count)]
+    await asyncio.gather(*(_finish(keeper.call(tool)) for tool in tools))

@@ -22,6 +22,8 @@ class Selector:
     window: bool
     """It has a range."""
     in_subquery: bool
+    earlier: bool
+    """It has an offset."""
 
 
 def parse(query: str) -> promql_parser.Expr:
@@ -84,4 +86,5 @@ def _read(
         function=function,
         window=window,
         in_subquery=in_subquery,
+        earlier=bool(selector.offset),
     )

@@ -1,7 +1,15 @@
 import pytest
 
 from mcp_proxy_exporter.protocol.outcome import Outcome
-from tests.grafana.ask import Chosen, fill, find_target, read, run, run_target
+from tests.grafana.ask import (
+    Chosen,
+    fill,
+    find_column,
+    find_target,
+    read,
+    run,
+    run_target,
+)
 from tests.grafana.engine import SCRAPE_SECONDS
 from tests.grafana.files import (
     BOARDS,
@@ -13,7 +21,7 @@ from tests.grafana.files import (
     list_variables,
 )
 from tests.grafana.keepers import EACH_SECOND, TRACE_ID
-from tests.grafana.world import SPAN, World
+from tests.grafana.world import LATE_CALLS, SPAN, World
 from tests.grafana.zoo import TIME_LIMIT, TOOLS
 
 # The traffic takes most of a minute; whichever test comes first waits for it.
@@ -63,7 +71,7 @@ def test_variables_find_their_values(world: World, board: str) -> None:
     expected = {
         "job": {"mcp-proxy-exporter"},
         "instance": {world.instance},
-        "server": {"cats", "zoo", "down"},
+        "server": {"cats", "zoo", "down", "late"},
         "tool": {*TOOLS, "summer-coat", "winter-coat", "_other"}
         | {"sharpen_claw", "scratch_sofa", "nap", "catch_laser"},
     }
@@ -126,7 +134,7 @@ def test_call_rates_are_those_of_the_traffic(world: World) -> None:
     driven = PER_SECOND
     # The world wrote down what was sent, so the figure above is no wish.
     assert world.count() / SPAN == pytest.approx(driven - len(SESSION_TOOLS), rel=0.1)
-    figure = find_target("mcp-overview", "Tool calls")
+    figure = find_target("mcp-tool", "Calls")
     assert read(world, figure, ZOO)[()] == pytest.approx(driven, rel=0.1)
     for tool in ("work", "files.read"):
         target = find_target("mcp-tool", "Calls")
@@ -141,7 +149,8 @@ def test_shares_are_those_of_the_traffic(world: World) -> None:
     assert read(world, availability, ZOO)[()] == pytest.approx(1 - FAILED_SHARE, abs=0.02)
     assert read(world, availability, {"server": ["down"]})[()] == 0
     assert read(world, availability, {"server": ["cats"]})[()] == 1
-    servers = read(world, find_target("mcp-overview", "Servers", "C"), {}, "server")
+    failed = find_column("mcp-overview", "Servers", "Failed")
+    servers = read(world, failed, {}, "server")
     assert servers["zoo",] == pytest.approx(FAILED_SHARE, abs=0.02)
     by_outcome = find_target("mcp-overview", "Failed share by outcome")
     shares = read(world, by_outcome, ZOO, "outcome")
@@ -151,6 +160,34 @@ def test_shares_are_those_of_the_traffic(world: World) -> None:
     assert read(world, errors, ZOO, "server")["zoo",] == pytest.approx(
         TOOL_ERRORS / FINISHED, abs=0.02
     )
+
+
+def test_first_calls_within_the_time_range_count(world: World) -> None:
+    # Before, all of them fell between two scrapes: series that begin with their last value.
+    calls, failed = sum(LATE_CALLS.values()), LATE_CALLS["babble"]
+    late: Chosen = {"server": ["late"]}
+    availability = find_target("mcp-overview", "Availability")
+    assert read(world, availability, late)[()] == pytest.approx(1 - failed / calls)
+    for table in ("Servers", "Tools"):
+        column = find_column("mcp-overview", table, "Calls")
+        assert sum(read(world, column, late, "server", "tool").values()) == calls
+    shares = read(world, find_column("mcp-overview", "Servers", "Failed"), late, "server")
+    assert shares["late",] == pytest.approx(failed / calls)
+    chosen = {**late, "tool": ["_other"]}
+    failing = read(world, find_column("mcp-overview", "Tools", "Failed"), chosen, "tool")
+    assert failing["_other",] == 1
+    by_status = find_target("mcp-proxy", "HTTP status by server")
+    assert sum(read(world, by_status, late, "server", "code").values()) == calls
+
+
+def test_error_budgets_are_those_of_the_shipped_rules(world: World) -> None:
+    left = find_column("mcp-overview", "Servers", "Budget left")
+    budgets = read(world, left, {}, "server")
+    # The zoo fails far beyond a budget of one in a hundred, the cats never.
+    assert budgets["cats",] == 1
+    assert budgets["zoo",] < -1
+    least = find_target("mcp-overview", "Error budget left")
+    assert read(world, least, {"server": ["cats"]})[()] == 1
 
 
 def test_servers_are_down_that_never_answer_and_not_those_that_sometimes_do_not(
@@ -258,7 +295,7 @@ def test_drift_shows_what_came_went_and_changed(world: World) -> None:
 
 
 def test_processes_are_the_exporters_only(world: World) -> None:
-    for panel, refs in (("CPU", "A"), ("Memory", "A"), ("Exporters", "ABCDEF")):
+    for panel, refs in (("CPU and memory", "AB"), ("Exporters", "ABCDEF")):
         for ref in refs:
             found = read(world, find_target("mcp-proxy", panel, ref), {}, "instance")
             assert set(found) == {(world.instance,)}

@@ -15,7 +15,7 @@ import aiohttp
 from mcp_proxy_exporter.demo.clients import run_clients
 from mcp_proxy_exporter.demo.server import PATH, CatServer
 from tests.grafana.engine import Engine, run_prometheus
-from tests.grafana.keepers import Keeper, call_in_vain
+from tests.grafana.keepers import Keeper, call_in_vain, call_once
 from tests.grafana.zoo import MESSAGE_LIMIT, TIME_LIMIT, Zoo
 from tests.support.product import run_configured
 from tests.support.programs import find_free_port
@@ -23,6 +23,10 @@ from tests.support.programs import find_free_port
 SPAN = 30
 """Seconds at the end of the traffic that the boards look at."""
 DRIVE_SECONDS = 45.0
+LATE_SECONDS = 30.0
+"""When a server is used for the first time: within what the boards look at, and once only."""
+LATE_CALLS = {"work": 3, "babble": 2}
+"""All at once, so that every one of its series begins with its last value; babble fails."""
 SETTLE_SECONDS = 3.0
 """The last calls run into their time limits, and the scrapes after them."""
 
@@ -43,6 +47,11 @@ host_header = "upstream"
 name = "down"
 listen = "127.0.0.1:{down}"
 upstream = "http://127.0.0.1:{nowhere}"
+
+[[servers]]
+name = "late"
+listen = "127.0.0.1:{late}"
+upstream = "{zoo_upstream}"
 
 [admin]
 listen = "127.0.0.1:{admin}"
@@ -84,6 +93,11 @@ groups:
         expr: sum by (job, instance, server, tool) (mcp_tool_calls_total)
 """
 
+# The shipped rules of the objectives, at a pace that fits: the boards show what they record.
+OBJECTIVES = Path(__file__).parents[2] / "prometheus" / "rules" / "slo.yml"
+
+PORTS = ("cats", "zoo", "down", "late", "admin", "nowhere")
+
 CATS_METRICS = Path(__file__).parents[2] / "mcp_proxy_exporter" / "demo" / "cats.toml"
 
 
@@ -109,9 +123,10 @@ class World:
 @contextmanager
 def run_world(folder: Path) -> Iterator[World]:
     """Let everything happen; then keep Prometheus for questions."""
-    ports = {name: find_free_port() for name in ("cats", "zoo", "down", "admin", "nowhere")}
+    ports = {name: find_free_port() for name in PORTS}
     instance = f"127.0.0.1:{ports['admin']}"
-    with run_prometheus(folder, instance, RULES) as engine:
+    objectives = OBJECTIVES.read_text().replace("interval: 1m", "interval: 1s")
+    with run_prometheus(folder, instance, RULES, objectives) as engine:
         end, calls = asyncio.run(_live(folder, ports))
         yield World(engine=engine, instance=instance, end=end, calls=calls)
 
@@ -148,6 +163,7 @@ async def _drive(ports: dict[str, int]) -> tuple[float, list[tuple[float, str]]]
     async with aiohttp.ClientSession(connector=connector) as http, asyncio.TaskGroup() as group:
         group.create_task(run_clients(urls["cats"], stop))
         group.create_task(call_in_vain(http, urls["down"], DRIVE_SECONDS))
+        group.create_task(call_once(http, urls["late"], LATE_SECONDS, LATE_CALLS))
         keeper = Keeper(http, urls["zoo"])
         await keeper.run(DRIVE_SECONDS)
         end = time.time() - SETTLE_SECONDS

@@ -83,7 +83,7 @@ def test_who_gives_no_name_is_unknown_and_takes_no_place() -> None:
     assert figures(REQUESTS, server="cats", client=UNKNOWN, protocol_version=UNKNOWN) == 2
     assert figures(REQUESTS, server="cats", client=UNKNOWN, protocol_version=V) == 1
     assert figures(REQUESTS, server="cats", client="claude", protocol_version=V) == 1
-    assert figures(OVERFLOW, label="client") == 0
+    assert figures(OVERFLOW, server="cats", label="client") == 0
 
 
 def test_the_empty_name_is_a_name() -> None:
@@ -101,21 +101,22 @@ def test_names_beyond_the_cap_are_other_and_overflow_at_each_request() -> None:
     assert figures.values(REQUESTS, "client") == {"claude", "cursor", OTHER}
     assert figures(REQUESTS, server="cats", client="claude", protocol_version=V) == 2
     assert figures(REQUESTS, server="cats", client=OTHER, protocol_version=V) == 5
-    assert figures(OVERFLOW, label="client") == 5
-    assert figures(OVERFLOW, label="tool") == 0
-    assert figures("mcp_proxy_label_values", label="client") == 2
-    assert figures("mcp_proxy_label_values_limit", label="client") == 2
+    assert figures(OVERFLOW, server="cats", label="client") == 5
+    assert figures(OVERFLOW, server="cats", label="tool") == 0
+    assert figures("mcp_proxy_label_values", server="cats", label="client") == 2
+    assert figures("mcp_proxy_label_values_limit", server="cats", label="client") == 2
 
 
-def test_servers_have_a_cap_each_and_the_figures_are_of_all() -> None:
+def test_servers_have_a_cap_each_and_figures_of_their_own() -> None:
     metrics = make_metrics(max_clients=1)
     for name in ("cats", "dogs"):
         send(metrics.server(name), f"client of {name}", V)
     figures = scrape(metrics)
     assert figures.values(REQUESTS, "client") == {"client of cats", "client of dogs"}
-    assert figures("mcp_proxy_label_values", label="client") == 2
-    assert figures("mcp_proxy_label_values_limit", label="client") == 2
-    assert figures(OVERFLOW, label="client") == 0
+    for name in ("cats", "dogs"):
+        assert figures("mcp_proxy_label_values", server=name, label="client") == 1
+        assert figures("mcp_proxy_label_values_limit", server=name, label="client") == 1
+    assert figures(OVERFLOW, server="cats", label="client") == 0
 
 
 def test_names_that_read_the_same_share_their_series() -> None:
@@ -125,7 +126,7 @@ def test_names_that_read_the_same_share_their_series() -> None:
         send(server, name, V)
     figures = scrape(metrics)
     assert figures(REQUESTS, server="cats", client="a\ufffdb", protocol_version=V) == 4
-    assert figures(OVERFLOW, label="client") == 0
+    assert figures(OVERFLOW, server="cats", label="client") == 0
 
 
 @pytest.mark.parametrize(

@@ -134,9 +134,9 @@ def test_label_sets_beyond_the_limit_are_other_and_stay_so() -> None:
     assert figures("x_total", a="_other", b="_other", **series) == 2
     # The limit is of sets of labels, not of series.
     assert figures("x_total", server="cats", tool="hunt", a="1", b="1") == 1
-    assert figures("mcp_proxy_label_overflow_total", label="custom") == 2
-    assert figures("mcp_proxy_label_values", label="custom") == 2
-    assert figures("mcp_proxy_label_values_limit", label="custom") == 2
+    assert figures("mcp_proxy_label_overflow_total", server="cats", label="custom") == 2
+    assert figures("mcp_proxy_label_values", server="cats", label="custom") == 2
+    assert figures("mcp_proxy_label_values_limit", server="cats", label="custom") == 2
 
 
 def test_servers_do_not_use_up_each_others_labels() -> None:
@@ -166,7 +166,7 @@ def test_what_is_no_number_is_skipped(kind: str, value: object, reason: str) -> 
     assert skipped(figures, custom.name) == {reason: 1}
     assert not [*figures.series(custom.name), *figures.series(f"{custom.name}_count")]
     # Skipped samples use up no labels.
-    assert figures("mcp_proxy_label_values", label="custom") == 0
+    assert figures("mcp_proxy_label_values", server="cats", label="custom") == 0
 
 
 @pytest.mark.parametrize("kind", ["counter", "histogram", "summary"])

@@ -7,28 +7,31 @@ from mcp_proxy_exporter.observe.series import Polled, Store, Values
 from mcp_proxy_exporter.observe.words import GUARDED_LABELS
 
 
-def read(store: Store, name: str) -> dict[str, float]:
+def read(store: Store, name: str) -> dict[tuple[str, ...], float]:
     is_counter = name.endswith("_total")
     held = store.of(Values, name) if is_counter else store.of(Polled, name)
-    return {series.labels[0]: series.value for series in held.series()}
+    return {series.labels: series.value for series in held.series()}
 
 
-def test_guards_of_one_label_are_added_up() -> None:
+def test_each_server_has_figures_of_its_own_and_its_guards_of_one_label_are_added_up() -> None:
     store = Store(FAMILIES)
     guards = LabelGuards(store)
-    first, second = (CappedNames(max_names=size, max_length=9) for size in (2, 5))
-    overflow = guards.watch("prompt", first)
-    assert guards.watch("prompt", second) is overflow
+    first, second, third = (CappedNames(max_names=size, max_length=9) for size in (2, 5, 3))
+    overflow = guards.watch("cats", "prompt", first)
+    assert guards.watch("cats", "prompt", second) is overflow
+    assert guards.watch("dogs", "prompt", third) is not overflow
     for name in ("a", "b", "c"):
         if first.admit(name) is None:
             overflow.value += 1
         second.admit(name)
-    zeros = dict.fromkeys(GUARDED_LABELS, 0)
-    assert read(store, "mcp_proxy_label_values") == {**zeros, "prompt": 5}
-    assert read(store, "mcp_proxy_label_values_limit") == {**zeros, "prompt": 7}
-    assert read(store, "mcp_proxy_label_overflow_total") == {**zeros, "prompt": 1}
+    third.admit("a")
+    zeros = {(server, label): 0 for server in ("cats", "dogs") for label in GUARDED_LABELS}
+    cats, dogs = ("cats", "prompt"), ("dogs", "prompt")
+    assert read(store, "mcp_proxy_label_values") == {**zeros, cats: 5, dogs: 1}
+    assert read(store, "mcp_proxy_label_values_limit") == {**zeros, cats: 7, dogs: 3}
+    assert read(store, "mcp_proxy_label_overflow_total") == {**zeros, cats: 1}
 
 
 def test_a_label_that_no_bound_counts_on_is_refused() -> None:
     with pytest.raises(KeyError):
-        LabelGuards(Store(FAMILIES)).watch("whim", CappedNames(max_names=1, max_length=9))
+        LabelGuards(Store(FAMILIES)).watch("cats", "whim", CappedNames(max_names=1, max_length=9))

@@ -75,22 +75,30 @@ def test_faults_of_the_inspection_are_counted_by_stage() -> None:
     assert scrape(metrics)("mcp_proxy_inspection_errors_total", stage="response_data") == 2
 
 
-def test_how_full_the_labels_are_is_told_over_all_servers() -> None:
+def test_how_full_the_labels_of_each_server_are_is_told() -> None:
     metrics = make_metrics(max_tools=5, max_listed_tools=10)
-    assert scrape(metrics)("mcp_proxy_label_values", label="tool") == 0
-    list_tools(metrics.server("cats"), "nap", "hunt")
+    cats = metrics.server("cats")
+    assert scrape(metrics)("mcp_proxy_label_values", server="cats", label="tool") == 0
+    list_tools(cats, "nap", "hunt")
     call_tool(metrics.server("dogs"), "fetch")
     figures = scrape(metrics)
-    assert figures("mcp_proxy_label_values", label="tool") == 3
-    assert figures("mcp_proxy_label_values_limit", label="tool") == 10 + 15
-    assert figures("mcp_proxy_label_overflow_total", label="tool") == 0
+    # A server that is full is full, however much room the others have.
+    for server, values, room in (("cats", 2, 10), ("dogs", 1, 15)):
+        labels = {"server": server, "label": "tool"}
+        assert figures("mcp_proxy_label_values", **labels) == values
+        assert figures("mcp_proxy_label_values_limit", **labels) == room
+        assert figures("mcp_proxy_label_overflow_total", **labels) == 0
 
 
 @pytest.mark.parametrize("label", GUARDED_LABELS)
-def test_how_full_the_labels_are_is_told_before_any_server_exists(label: str) -> None:
-    figures = scrape(make_metrics())
-    for name in ("label_overflow_total", "label_values", "label_values_limit"):
-        assert figures(f"mcp_proxy_{name}", label=label) == 0
+def test_how_full_the_labels_are_is_told_before_anything_is_refused(label: str) -> None:
+    metrics = make_metrics()
+    metrics.server("cats")
+    figures = scrape(metrics)
+    labels = {"server": "cats", "label": label}
+    assert figures("mcp_proxy_label_overflow_total", **labels) == 0
+    assert figures("mcp_proxy_label_values", **labels) == 0
+    assert figures("mcp_proxy_label_values_limit", **labels) is not None
 
 
 def test_the_registry_refuses_a_second_family_of_a_name() -> None:
@@ -224,8 +232,8 @@ def test_a_hundred_thousand_invented_names_stay_below_the_stated_bound() -> None
     assert len(prompts) == 15 + len(("", "_OTHER"))
     for label, limited in (("tool", 50), ("client", 10), ("prompt", 15)):
         assert len(server.names[label]) == limited
-        assert figures("mcp_proxy_label_values", label=label) == limited
-        assert (figures("mcp_proxy_label_overflow_total", label=label) or 0) > 1000
+        assert figures("mcp_proxy_label_values", server="cats", label=label) == limited
+        assert (figures("mcp_proxy_label_overflow_total", server="cats", label=label) or 0) > 1000
     # Real tools have their series all the same.
     list_tools(server, *(f"real-{number}" for number in range(20)))
     for number in range(20):

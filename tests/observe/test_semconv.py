@@ -143,9 +143,9 @@ def test_only_a_success_admits_a_prompt_up_to_the_cap() -> None:
         ("prompts/get", "", "", "", ""),
         ("prompts/get", "", "greet", "http_error", ""),
     ]
-    assert figures("mcp_proxy_label_overflow_total", label="prompt") == 2
-    assert figures("mcp_proxy_label_values", label="prompt") == 2
-    assert figures("mcp_proxy_label_values_limit", label="prompt") == 2
+    assert figures("mcp_proxy_label_overflow_total", server="cats", label="prompt") == 2
+    assert figures("mcp_proxy_label_values", server="cats", label="prompt") == 2
+    assert figures("mcp_proxy_label_values_limit", server="cats", label="prompt") == 2
 
 
 def test_one_side_may_be_enough() -> None:

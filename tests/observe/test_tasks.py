@@ -96,7 +96,7 @@ def test_before_a_list_the_success_of_a_task_admits_its_tool() -> None:
     assert figures(CALLS, server="cats", tool="nap", outcome="task_created") == 1
     # The first call had ended before its task told that the tool is real.
     assert figures(CALLS, server="cats", tool=OTHER, outcome="task_created") == 1
-    assert figures(OVERFLOW, label="tool") == 1
+    assert figures(OVERFLOW, server="cats", label="tool") == 1
 
 
 @pytest.mark.parametrize("outcome", [o for o in TaskOutcome if o is not TaskOutcome.SUCCESS])
@@ -108,7 +108,7 @@ def test_before_a_list_nothing_but_success_admits_a_tool(outcome: TaskOutcome) -
     assert figures.values(TASKS, "tool") == {OTHER}
     assert figures(TASKS, server="cats", tool=OTHER, outcome=outcome.value) == 1
     # Its call, and the task itself.
-    assert figures(OVERFLOW, label="tool") == 2
+    assert figures(OVERFLOW, server="cats", label="tool") == 2
 
 
 def test_after_a_list_an_invented_name_is_other_and_unknown_once() -> None:
@@ -144,8 +144,8 @@ def test_a_task_without_a_tools_name_is_other_and_admits_nothing(
     server.handle(TaskClosed(begin(server, name, method), TaskOutcome.SUCCESS, 90.0))
     figures = scrape(metrics)
     assert figures(TASKS, server="cats", tool=OTHER, outcome="success") == 1
-    assert figures("mcp_proxy_label_values", label="tool") == 0
-    assert figures(OVERFLOW, label="tool") == 0
+    assert figures("mcp_proxy_label_values", server="cats", label="tool") == 0
+    assert figures(OVERFLOW, server="cats", label="tool") == 0
 
 
 def test_servers_do_not_share_tasks() -> None:

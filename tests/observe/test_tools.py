@@ -98,7 +98,7 @@ def test_before_a_list_success_admits_a_name() -> None:
     call_tool(metrics.server("cats"), "nap")
     figures = scrape(metrics)
     assert figures(CALLS, server="cats", tool="nap", outcome="success") == 1
-    assert figures(OVERFLOW, label="tool") == 0
+    assert figures(OVERFLOW, server="cats", label="tool") == 0
     assert figures(UNKNOWN, server="cats") == 0
 
 
@@ -109,7 +109,7 @@ def test_before_a_list_nothing_but_success_admits_a_name(outcome: Outcome) -> No
     figures = scrape(metrics)
     assert figures.values(CALLS, "tool") == {OTHER}
     assert figures(CALLS, server="cats", tool=OTHER, outcome=outcome.value) == 1
-    assert figures(OVERFLOW, label="tool") == 1
+    assert figures(OVERFLOW, server="cats", label="tool") == 1
     assert figures(UNKNOWN, server="cats") == 0
 
 
@@ -160,7 +160,7 @@ def test_after_a_complete_list_an_invented_name_is_other_and_unknown() -> None:
     figures = scrape(metrics)
     assert figures.values(CALLS, "tool") == {"nap", OTHER}
     assert figures(UNKNOWN, server="cats") == 2
-    assert figures(OVERFLOW, label="tool") == 2
+    assert figures(OVERFLOW, server="cats", label="tool") == 2
 
 
 def test_a_name_that_success_admitted_and_no_list_showed_is_unknown_but_keeps_its_series() -> None:
@@ -182,7 +182,7 @@ def test_a_call_without_a_name_is_other_and_neither_unknown_nor_overflow() -> No
     figures = scrape(metrics)
     assert figures(CALLS, server="cats", tool=OTHER, outcome="protocol_error") == 1
     assert figures(UNKNOWN, server="cats") == 0
-    assert figures(OVERFLOW, label="tool") == 0
+    assert figures(OVERFLOW, server="cats", label="tool") == 0
 
 
 def test_a_tool_that_vanished_leaves_the_inventory_and_keeps_its_counters() -> None:
@@ -262,7 +262,7 @@ def test_after_changes_the_cap_of_called_names_holds() -> None:
         call_tool(server, f"invented_{number}")
     figures = scrape(metrics)
     assert figures.values(CALLS, "tool") == {"early", "nap", "invented_0", OTHER}
-    assert figures(OVERFLOW, label="tool") == 9
+    assert figures(OVERFLOW, server="cats", label="tool") == 9
 
 
 @pytest.mark.parametrize("listed", [("nap",), ("nap", "purr")])
@@ -326,7 +326,7 @@ def test_real_tools_get_their_series_though_an_attacker_filled_the_cap_first() -
         call_tool(server, f"invented_{number}")
     full = scrape(metrics)
     assert len(full.values(CALLS, "tool")) == 11
-    assert full(OVERFLOW, label="tool") == 90
+    assert full(OVERFLOW, server="cats", label="tool") == 90
     list_tools(server, "nap", "hunt")
     call_tool(server, "nap", Outcome.TOOL_ERROR)
     figures = scrape(metrics)
@@ -345,7 +345,7 @@ def test_a_server_that_lists_without_end_stops_at_the_cap() -> None:
     assert len(figures.values(CALLS, "tool")) == 21
     assert figures("mcp_tools", server="cats") == 10
     assert not list(figures.series("mcp_tool_info"))
-    assert figures(OVERFLOW, label="tool") == 1
+    assert figures(OVERFLOW, server="cats", label="tool") == 1
     # What was listed beyond the cap is not remembered, so nobody can say what is unknown.
     assert figures(UNKNOWN, server="cats") == 0
 

@@ -69,7 +69,7 @@ def test_what_is_held_back_has_the_names_of_alerts() -> None:
     rules = yaml.safe_load(CONFIG.read_text())["inhibit_rules"]
     matchers = [one for rule in rules for key in rule if "match" in key for one in rule[key]]
     patterns = re.findall(r'alertname(?:=|=~|!=)"(.+?)"', " ".join(matchers))
-    assert len(patterns) == 7
+    assert len(patterns) == 11
     # Each alternative of a pattern has to be an alert, not only one of them.
     for pattern in patterns:
         alternatives = re.sub(r"MCP\((.*)\)$", r"\1", pattern)
@@ -124,6 +124,10 @@ def make_alert(name: str, severity: str, where: Mapping[str, str], **more: str) 
             [
                 make_alert("MCPToolDefinitionChanged", "warning", WHERE, tool="purr"),
                 make_alert("MCPErrorRatioHigh", "warning", ELSEWHERE),
+                # Only one instance lost its way to the server.
+                make_alert("MCPErrorRatioHigh", "warning", {**WHERE, "instance": "b"}),
+                make_alert("MCPRequestStuck", "warning", {**WHERE, "instance": "b"}),
+                make_alert("MCPErrorBudgetBurn", "critical", {**BUDGET, "server": "dogs"}),
             ],
         ),
         (
@@ -137,11 +141,27 @@ def make_alert(name: str, severity: str, where: Mapping[str, str], **more: str) 
         ),
         (
             make_alert("MCPUnknownToolCalls", "info", {**WHERE, "job": "j4"}),
-            [make_alert("MCPCardinalityOverflow", "info", {"job": "j4", "instance": "a"})],
-            [make_alert("MCPCardinalityOverflow", "info", {"job": "j4", "instance": "b"})],
+            [make_alert("MCPCardinalityOverflow", "info", {**WHERE, "job": "j4"}, label="tool")],
+            [
+                make_alert(
+                    "MCPCardinalityOverflow", "info", {**WHERE, "job": "j4"}, label="client"
+                ),
+                make_alert("MCPCardinalityOverflow", "info", {**WHERE, "job": "j4"}),
+                make_alert(
+                    "MCPCardinalityOverflow", "info", {**ELSEWHERE, "job": "j4"}, label="tool"
+                ),
+            ],
+        ),
+        (
+            make_alert("DiskFull", "critical", {"job": "j5", "instance": "a"}),
+            [],
+            [
+                make_alert("DiskFull", "warning", {"job": "j5", "instance": "a"}),
+                make_alert("MCPRequestStuck", "warning", {"job": "j5", "instance": "a"}),
+            ],
         ),
     ],
-    ids=["proxy down", "upstream down", "fast burn", "invented names"],
+    ids=["proxy down", "upstream down", "fast burn", "invented names", "somebody else's"],
 )
 def test_what_is_no_news_is_held_back(
     alertmanager: Service,

@@ -3,7 +3,7 @@
 The files are the shipped ones but for addresses and for time, of which there is less where nothing
 is seen but waiting: Prometheus looks each second instead of each ten, `for` and the interval of
 budgets are in seconds instead of minutes, and Alertmanager waits for a second instead of half a
-minute. What the rules ask for is untouched.
+minute. What the rules ask for is untouched, but for how long a server has to be silent.
 """
 
 import re
@@ -31,11 +31,12 @@ from tests.support.rpc_client import build_call, build_modern_headers, post
 from tests.support.rule_files import PROMETHEUS, RULE_FILES, RUNBOOKS, list_queries
 
 WAIT_SECONDS = 30.0
+SILENCE = "time() - mcp_upstream_last_success_timestamp_seconds > 30"
 
 
 def hasten(seconds: str) -> str:
-    """Give a duration a sixtieth as long: minutes are seconds, and hours minutes."""
-    return re.sub("[mh]", lambda unit: {"m": "s", "h": "m"}[unit[0]], seconds)
+    """Give a duration a sixtieth as long or less: minutes are seconds, and hours minutes."""
+    return re.sub("[smh]", lambda unit: {"s": "ms", "m": "s", "h": "m"}[unit[0]], seconds)
 
 
 def write_prometheus(folder: Path, targets: dict[str, str]) -> Path:
@@ -52,8 +53,9 @@ def write_prometheus(folder: Path, targets: dict[str, str]) -> Path:
     ]
     (folder / "rules").mkdir()
     for file in RULE_FILES:
-        times = re.compile(r"(?m)^( +(?:for|interval): )(\w+)$")
+        times = re.compile(r"(?m)^( +(?:for|keep_firing_for|interval): )(\w+)$")
         text = times.sub(lambda at: at[1] + hasten(at[2]), file.read_text())
+        text = text.replace(SILENCE, f"{SILENCE[:-2]}1")
         (folder / "rules" / file.name).write_text(text)
     written = folder / "prometheus.yml"
     written.write_text(yaml.safe_dump(config))

@@ -5,7 +5,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 
+from mcp_proxy_exporter.observe.words import SEMCONV_CALLER_ERRORS
+from mcp_proxy_exporter.protocol.outcome import Outcome
 from tests.support.programs import find_tool
 from tests.support.promql import find_strangers, read_query
 from tests.support.rule_files import (
@@ -73,6 +76,9 @@ def test_what_does_not_exist_is_found() -> None:
     query = 'sum by (tool, cat) (mcp_tools{server="x", tool="y"}) / nothing{outcome="z"} > 0'
     query += ' and mcp_requests_total{outcome=~"success|sucess"} and mcp_tools{le="1"}'
     query += ' and mcp_request_duration_seconds_bucket{le="1"}'
+    query += (
+        ' and mcp_http_requests_total{method="tools/call"} and mcp_requests_total{method="POST"}'
+    )
     assert find_strangers(query, {}) == [
         "nothing",
         "mcp_tools{tool=y}",
@@ -80,9 +86,46 @@ def test_what_does_not_exist_is_found() -> None:
         "mcp_requests_total{outcome=success|sucess}",
         "mcp_tools{le=1}",
         "mcp_request_duration_seconds_bucket{le=1}",
+        "mcp_http_requests_total{method=tools/call}",
+        "mcp_requests_total{method=POST}",
         "cat",
         "tool",
     ]
+
+
+def list_values(record: str, label: str) -> set[str]:
+    """Give what a recording asks for by a label."""
+    return {
+        value
+        for expr in SHIPPED.records[record]
+        for _, matchers in read_query(expr).selectors
+        for name, values in matchers
+        if name == label
+        for value in values.split("|")
+    }
+
+
+def test_the_document_names_the_mistakes_of_callers() -> None:
+    [told] = re.findall(r"error it was: (.*?) are mistakes of the\s", ALERTS_DOCUMENT, re.DOTALL)
+    asked = list_values("instance_server:mcp_caller_mistakes:increase10m", "code")
+    assert asked == set(re.findall(r"-\d+", told))
+    assert asked == {str(code) for code in SEMCONV_CALLER_ERRORS}
+
+
+def test_the_document_tells_how_each_outcome_counts_for_other_alerts() -> None:
+    rows = re.findall(r"(?m)^\| (`.*?) \| (good|bad|neither) \|", ALERTS_DOCUMENT)
+    told: dict[str, set[str]] = {}
+    for names, judgement in rows:
+        told.setdefault(judgement, set()).update(re.findall("`([a-z_]+)`", names))
+    # What belongs to the made-up tool is in a row of its own.
+    bad, neither = told["bad"], told["neither"] - told["bad"] - {"_other"}
+    assert bad | neither | told["good"] == set(Outcome)
+    assert list_values("instance_server:mcp_requests:increase10m", "outcome") == neither
+    faults = list_values("instance_server:mcp_request_faults:increase10m", "outcome")
+    assert faults == bad
+    assert list_values("instance_server_tool:mcp_tool_calls:increase30m", "outcome") == neither
+    failures = list_values("instance_server_tool:mcp_tool_failures:increase30m", "outcome")
+    assert failures == bad | {"tool_error"}
 
 
 def test_what_is_recorded_has_names_of_one_schema() -> None:
@@ -148,3 +191,80 @@ def test_the_document_tells_of_every_alert() -> None:
     for alert in SHIPPED.alerts:
         expected.setdefault((alert.name, alert.labels["severity"]), []).append(alert.pause)
     assert told == expected
+
+
+# A failure that begins its series, as it comes: `increase` sees nothing of it.
+_FIRST = "_x70 30x20"
+_WHERE = 'job="j", instance="a"'
+_CALL = f'{_WHERE}, server="cats", tool="nap", outcome="http_error"'
+_REQUEST = f'{_WHERE}, server="cats", method="tools/call"'
+
+
+@pytest.mark.parametrize(
+    ("name", "minutes", "series"),
+    [
+        ("MCPErrorBudgetBurn", 5, [f"mcp_tool_calls_total{{{_CALL}}}"]),
+        (
+            "MCPErrorRatioHigh",
+            8,
+            [
+                f'mcp_requests_total{{{_REQUEST}, outcome="protocol_error"}}',
+                f'mcp_jsonrpc_errors_total{{{_REQUEST}, code="-32603"}}',
+                f'mcp_http_requests_total{{{_WHERE}, server="cats", method="POST", code="500"}}',
+            ],
+        ),
+        (
+            "MCPInspectionErrors",
+            12,
+            [
+                f'mcp_proxy_inspection_errors_total{{{_WHERE}, stage="request"}}',
+                f'mcp_requests_total{{{_REQUEST}, outcome="uninspected"}}',
+            ],
+        ),
+        ("MCPToolFailing", 12, [f"mcp_tool_calls_total{{{_CALL}}}"]),
+        (
+            "MCPUnknownToolCalls",
+            12,
+            [
+                f'mcp_unknown_tool_calls_total{{{_WHERE}, server="cats"}}',
+                f"mcp_request_duration_seconds_count{{{_REQUEST}}}",
+            ],
+        ),
+    ],
+)
+def test_a_runbook_shows_the_first_failures_that_its_alert_counts(
+    tmp_path: Path, name: str, minutes: int, series: list[str]
+) -> None:
+    metrics = {one.partition("{")[0] for one in series}
+    queries = [
+        query
+        for query in list_queries(RUNBOOKS / f"{name}.md")
+        if any(metric in query or metric in str(read_recorded(query)) for metric in metrics)
+    ]
+    assert queries
+    exprs = [*queries, f'ALERTS{{alertname="{name}", alertstate="firing"}}']
+    test = {
+        "interval": "1m",
+        "input_series": [{"series": f"up{{{_WHERE}}}", "values": "1x90"}]
+        + [{"series": one, "values": _FIRST} for one in series],
+        "promql_expr_test": [
+            {
+                "expr": f"count({expr}) > bool 0",
+                "eval_time": f"{70 + minutes}m",
+                "exp_samples": [{"labels": "{}", "value": 1}],
+            }
+            for expr in exprs
+        ],
+    }
+    file = tmp_path / "test.yml"
+    rule_files = [str(one) for one in RULE_FILES]
+    file.write_text(
+        yaml.safe_dump({"rule_files": rule_files, "evaluation_interval": "1m", "tests": [test]})
+    )
+    assert "SUCCESS" in run_promtool("test", "rules", file)
+
+
+def read_recorded(query: str) -> list[str]:
+    """Give the expressions of what a query takes from recordings."""
+    names = [name for name, _ in read_query(query).selectors]
+    return [expr for name in names for expr in SHIPPED.records.get(name, ())]

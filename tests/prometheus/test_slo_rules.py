@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from mcp_proxy_exporter import cli
 from mcp_proxy_exporter.config import SloSettings
+from mcp_proxy_exporter.config.slo import MAX_DAYS, MIN_DAYS
 from mcp_proxy_exporter.protocol.outcome import Outcome
 from mcp_proxy_exporter.slo import DEFAULT_SLOS, render_rules
 from mcp_proxy_exporter.slo.pattern import match_label, quote, translate
@@ -42,6 +43,7 @@ latency = 2.5
 )
 # What fnmatch, RE2, PromQL, YAML and templates each treat in a way of their own.
 SPECIAL = "ab-]![*?^\\.{}()|+$\"'#:%&~ éß🐱\ufffd"
+CALLS = 'mcp_tool_calls_total{{job="j", instance="a", server="{}", tool="x", outcome="{}"}}'
 GLOBS = st.text(SPECIAL, min_size=1, max_size=8)
 NAMES = st.text(SPECIAL, min_size=1, max_size=6)
 
@@ -153,8 +155,74 @@ def test_budgets_burn_at_the_pace_of_the_workbook() -> None:
         "13.44 * 0.001",
         "5.6 * 0.001",
         "2.8 * 0.001",
-        "0.9333 * 0.001",
+        "1 * 0.001",
     ]
+
+
+@pytest.mark.parametrize("days", range(MIN_DAYS, MAX_DAYS + 1))
+def test_no_alert_fires_while_the_budget_lasts(days: int) -> None:
+    rules = read_rules(render_rules([SloSettings(objective=0.999, window=f"{days}d")]))
+    paces = list_paces(rules.alerts)
+    factors = [float(limit.partition(" ")[0]) for _, _, limit in paces]
+    assert factors == sorted(set(factors), reverse=True)
+    assert factors[-1] >= 1
+    # Somebody is told of a slow loss, too, and not woken.
+    assert paces[-1][0] == "warning"
+    assert factors[-1] < 1.5 or paces[-1][1] == "3d"
+
+
+def test_a_promise_of_a_week_that_is_kept_is_nobodys_business(tmp_path: Path) -> None:
+    rules = render_rules([SloSettings(name="week", objective=0.99, window="7d")])
+    (tmp_path / "slo.yml").write_text(rules)
+    samples = [{"labels": '{server="dogs", window="1d"}', "value": 1}]
+    series = [
+        {"series": CALLS.format(server, outcome), "values": f"0+{each}x200"}
+        for server, bad in (("cats", 9), ("dogs", 12))
+        for outcome, each in (("success", 1000 - bad), ("http_error", bad))
+    ]
+    test = {
+        "expr": 'count by (server, window) (ALERTS{alertstate="firing"})',
+        "eval_time": "3h",
+        "exp_samples": samples,
+    }
+    check_rules(tmp_path, {"interval": "1m", "input_series": series, "promql_expr_test": [test]})
+
+
+def test_objectives_of_one_kind_have_alerts_of_their_own(tmp_path: Path) -> None:
+    names = ("a", "b {{ $x }} {{{")
+    slos = [SloSettings(name=name, objective=0.99) for name in names]
+    (tmp_path / "slo.yml").write_text(render_rules(slos))
+    said = run_promtool("check", "rules", "--lint=all", "--lint-fatal", tmp_path / "slo.yml")
+    assert "SUCCESS" in said
+    series = [{"series": CALLS.format("cats", "upstream_closed"), "values": "0+9x60"}]
+    alert = {
+        "alertname": "MCPErrorBudgetBurn",
+        "eval_time": "5m",
+        "exp_alerts": [
+            {
+                "exp_labels": {"job": "j", "server": "cats", "slo": name}
+                | {"severity": "critical", "window": "1h"},
+                "exp_annotations": {
+                    "summary": f"cats spends the error budget of {name} too fast",
+                    "description": "100% of the tool calls of cats (j) got no answer in the last "
+                    "1h. That is more than 14.4x what the objective allows, at which a budget of "
+                    "30 days lasts 50 hours.",
+                    "runbook_url": "docs/runbooks/MCPErrorBudgetBurn.md",
+                },
+            }
+            for name in names
+        ],
+    }
+    check_rules(tmp_path, {"interval": "1m", "input_series": series, "alert_rule_test": [alert]})
+
+
+def check_rules(folder: Path, *tests: dict[str, Any]) -> None:
+    """Let promtool try the rules in ``slo.yml``."""
+    file = folder / "test.yml"
+    file.write_text(
+        yaml.safe_dump({"rule_files": ["slo.yml"], "evaluation_interval": "1m", "tests": [*tests]})
+    )
+    assert "SUCCESS" in run_promtool("test", "rules", file)
 
 
 def test_a_pair_that_could_never_fire_is_left_out() -> None:
@@ -235,11 +303,7 @@ def test_rules_of_ones_own_fire_and_keep_quiet(
         expect(good, make_series("search_a", "tool_error", "0+2x60"), fire=[]),
         expect(make_series("search_a", "http_error", "0x30 3x30"), fire=[]),
     ]
-    file = tmp_path / "test.yml"
-    file.write_text(
-        yaml.safe_dump({"rule_files": ["slo.yml"], "evaluation_interval": "1m", "tests": tests})
-    )
-    assert "SUCCESS" in run_promtool("test", "rules", file)
+    check_rules(tmp_path, *tests)
 
 
 @pytest.mark.parametrize(

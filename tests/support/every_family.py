@@ -260,23 +260,21 @@ def _write_semconv(all_of: Reckoning, _: Lane) -> dict[str, Table]:
 
 
 def _write_exporter(whole: Whole) -> None:
-    overflow: Counter[str] = Counter()
-    values: Counter[str] = Counter()
-    limits: Counter[str] = Counter()
     skips: Counter[Labels] = Counter()
     for custom in whole.customs:
         skips.update({(custom.name, reason): 0 for reason in SKIPS})
     skips.update({("mcp_tool_soft_errors_total", reason): 0 for reason in SKIPS})
     for lane in whole.lanes:
         all_of = lane.reckoning
-        overflow.update(all_of.overflow, tool=all_of.tools.overflow)
-        values.update(
+        overflow = Counter(all_of.overflow)
+        overflow["tool"] += all_of.tools.overflow
+        values = Counter(
             tool=len(all_of.tools.listed) + len(all_of.tools.called),
             client=len(all_of.clients),
             prompt=len(all_of.prompts),
         )
         # Once a list is known to hold, success makes no name a label.
-        limits.update(
+        limits = Counter(
             tool=all_of.caps.listed
             + (len(all_of.tools.called) if all_of.tools.trusted else all_of.caps.called),
             client=all_of.caps.clients,
@@ -288,12 +286,14 @@ def _write_exporter(whole: Whole) -> None:
             limits["custom"] += custom.label_limit
             rows = {(lane.name, *labels): cell for labels, cell in table.items()}
             whole.tables[custom.name].update(rows)
-    for family, counts in (
-        ("mcp_proxy_label_overflow_total", overflow),
-        ("mcp_proxy_label_values", values),
-        ("mcp_proxy_label_values_limit", limits),
-    ):
-        whole.tables[family] = {(label,): exactly(counts[label]) for label in GUARDED}
+        for family, counts in (
+            ("mcp_proxy_label_overflow_total", overflow),
+            ("mcp_proxy_label_values", values),
+            ("mcp_proxy_label_values_limit", limits),
+        ):
+            whole.tables[family].update(
+                {(lane.name, label): exactly(counts[label]) for label in GUARDED}
+            )
     whole.tables["mcp_proxy_custom_metric_skips_total"] = tabulate(skips)
     whole.tables["mcp_proxy_inspection_errors_total"] = {}
     build = (version("mcp-proxy-exporter"), "unknown", platform.python_version())

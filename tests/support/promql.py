@@ -112,6 +112,8 @@ def _is_possible(name: str, label: str, value: str) -> bool:
     if label == "code":
         codes = words.JSONRPC_CODES if "jsonrpc" in name else words.HTTP_STATUSES
         possible = frozenset(codes.values())
+    elif label == "method" and "_http_" in name:
+        possible = words.HTTP_METHODS
     elif label in _WORDS:
         possible = _WORDS[label]
     else:
