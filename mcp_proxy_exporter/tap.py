@@ -44,6 +44,9 @@ class Inspection(Protocol):
     def aborted(self, cause: Abort, now: float) -> Sequence[Event]:
         """Take the end of an exchange that broke."""
 
+    def awaits(self) -> bool:
+        """Tell whether the answer to an open call may still come."""
+
 
 class Inspecting(Protocol):
     """What opens inspections: one per configured server."""
@@ -179,6 +182,14 @@ class TapFactory:
         for act, details in queue:
             act(*details)
 
+    def ask(self, inspection: Inspection) -> bool:
+        """Tell whether an exchange may still bring the answer to an open call; it may, in doubt."""
+        try:
+            return inspection.awaits()
+        except Exception:  # noqa: BLE001  # the seam
+            self._on_fault("awaits")
+            return True
+
     def _take_turn(self) -> None:
         """Look at what was queued for one turn, and leave the rest for the next."""
         queue = self._queue
@@ -292,6 +303,10 @@ class Tap:
         """Note that the response was forwarded whole."""
         if self.inspection is not None:
             self._factory.add(self, "response", self.inspection.response_end, last=True)
+
+    def awaits(self) -> bool:
+        """Tell whether an answer may still come, by what was looked at so far (`drain`)."""
+        return self.inspection is None or self._factory.ask(self.inspection)
 
     def aborted(self, cause: Abort) -> None:
         """Note that the exchange ended early."""

@@ -22,6 +22,7 @@ from mcp_proxy_exporter.observe.words import (
     GUARDED_LABELS,
     HTTP_METHODS,
     JSONRPC_CODES,
+    LIMITS,
     LOG_LEVELS,
     MAX_SOFT_ERROR_REASONS,
     NOTIFICATION_METHODS,
@@ -208,6 +209,9 @@ closed list, or beyond a cap, is counted under `{other}`.
 - **metric** is the name of a custom metric, or `mcp_tool_soft_errors_total` where a rule for soft
   errors is meant; **reason** of `mcp_proxy_custom_metric_skips_total`: {skips}.
 - **reason** of `mcp_upstream_failures_total`: {down} set `mcp_upstream_up` to 0; {broken} do not.
+- **limit** is the name of a setting of `[limits]` or `[timeouts]`: {limits}. Idle connections that
+  are closed on time count, too; that is no fault. Limits of the inspection refuse nothing, and are
+  in `mcp_proxy_uninspected_messages_total`.
 - **side** is client or upstream, **state** active or idle, **phase** request or response,
   **direction** to_server or to_client, **kind** of messages request, response or notification.
 - Ids, sessions, arguments, resource URIs and tokens are never labels.
@@ -322,6 +326,7 @@ def _labels(options: MetricsOptions) -> str:
         matched=SOFT_ERROR_MATCHED,
         skips="; ".join(f"`{word}` ({meaning})" for word, meaning in SKIP_REASONS.items()),
         uninspected=_words(UNINSPECTED_REASONS),
+        limits=_words(LIMITS),
         down=_words(reason for reason, down in UPSTREAM_FAILURES.items() if down),
         broken=_words(reason for reason, down in UPSTREAM_FAILURES.items() if not down),
     )

@@ -94,6 +94,8 @@ DIMENSIONS: Mapping[str, Dimension] = MappingProxyType(
             text="reasons of soft errors, `matched` and `_other`",
             size=words.MAX_SOFT_ERROR_REASONS + 2,
         ),
+        # The alphabet is used up.
+        "LT": Dimension(text="limits and timeouts", size=len(words.LIMITS)),
         "E": Dimension(text="stages of inspection: a handful, named by the program", size=16),
     }
 )

@@ -11,11 +11,13 @@ from mcp_proxy_exporter.observe.series import Histogram, Histograms, Polled, Sto
 from mcp_proxy_exporter.observe.words import (
     HTTP_METHODS,
     HTTP_STATUSES,
+    LIMITS,
     OTHER,
     UPSTREAM_FAILURES,
 )
 from mcp_proxy_exporter.protocol.events import (
     HttpExchangeClosed,
+    LimitHit,
     UpstreamAnswered,
     UpstreamConnected,
     UpstreamFailed,
@@ -49,6 +51,8 @@ class HttpMetrics:
         self._failures = store.of(Values, "mcp_upstream_failures_total")
         for reason in UPSTREAM_FAILURES:
             self._failures.child(server, reason)
+        hits = store.of(Values, "mcp_proxy_limit_hits_total")
+        self._limits = {limit: hits.child(server, limit) for limit in LIMITS}
         self._connects = store.of(Histograms, "mcp_upstream_connect_duration_seconds").child(server)
         overheads = store.of(Histograms, "mcp_proxy_overhead_seconds")
         self._request_overhead = overheads.child(server, "request")
@@ -96,6 +100,10 @@ class HttpMetrics:
         if UPSTREAM_FAILURES.get(reason, False):
             self._up = self._ups.child(self._server)
             self._up.value = 0
+
+    def limited(self, event: LimitHit) -> None:
+        """Count what a limit refused or ended."""
+        self._limits[event.limit].value += 1
 
     def watch_connections(self, source: Callable[[], Mapping[tuple[str, str], int]]) -> None:
         """Ask a source for its open connections at each scrape, by (side, state)."""

@@ -8,6 +8,7 @@ import platform
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from prometheus_client import (
@@ -60,6 +61,7 @@ from mcp_proxy_exporter.protocol.events import (
     InputRequested,
     InspectionStopped,
     LateResponse,
+    LimitHit,
     MessageSeen,
     ServerDescribed,
     SessionClosed,
@@ -108,6 +110,8 @@ class MetricsOptions:
     """Rules by which the operator tells failures that call themselves success."""
     revision: str = "unknown"
     """Source revision of the build."""
+    tell_unknown: Callable[[str, str], object] | None = None
+    """Takes the server and the name, as it came, of each call of a tool that is in no list."""
     wall_clock: Callable[[], float] = time.time
     """Unix time in seconds."""
     monotonic_clock: Callable[[], float] = time.perf_counter
@@ -161,7 +165,9 @@ class ServerMetrics:
         }
         """Who decides which names become values of a label, by the label."""
         self._http = http = HttpMetrics(name, store, clock)
-        tools = ToolMetrics(name, store, tool_names, clock)
+        tell = options.tell_unknown
+        told = None if tell is None else partial(tell, name)
+        tools = ToolMetrics(name, store, tool_names, clock, told)
         inventory = InventoryMetrics(
             name, store, tools, clock, bytes_per_token=options.bytes_per_token
         )
@@ -201,6 +207,7 @@ class ServerMetrics:
             UpstreamConnected: http.connected,
             UpstreamAnswered: http.answered,
             UpstreamFailed: http.failed,
+            LimitHit: http.limited,
         }
         self.rules = rules = CallRules(name, store, tools, options.custom, options.soft_errors)
         """What the operator says about calls."""
@@ -253,6 +260,11 @@ class Metrics:
         self._faults = self.store.of(Values, "mcp_proxy_inspection_errors_total")
         self.guards = LabelGuards(self.store)
         """Where whoever admits names from the wire says so."""
+        self._insecure = self.store.of(Values, "mcp_proxy_insecure_upstream")
+        prefix = "mcp_proxy_config_last_reload_success"
+        self._reload_successful = self.store.of(Values, f"{prefix}ful").child()
+        self._reloaded_at = self.store.of(Values, f"{prefix}_timestamp_seconds").child()
+        self.reloaded(successful=True)  # whoever makes metrics has a configuration
         info = self.store.of(Values, "mcp_proxy_build_info")
         info.child(__version__, options.revision, platform.python_version()).value = 1
 
@@ -262,9 +274,21 @@ class Metrics:
         if found is None:
             label = clean(name, self._options.max_label_length)
             found = self._servers[name] = ServerMetrics(label, self.store, self._options)
+            self._insecure.child(label)
             for guarded, names in found.names.items():
                 self.guards.watch(label, guarded, names)
         return found
+
+    def reloaded(self, *, successful: bool) -> None:
+        """Take note that a configuration was read, and whether it is in effect."""
+        self._reload_successful.value = successful
+        if successful:
+            self._reloaded_at.value = self._options.wall_clock()
+
+    def verifies(self, server: str, *, insecure: bool) -> None:
+        """Take note of whether a server's upstream could be anybody."""
+        label = clean(server, self._options.max_label_length)
+        self._insecure.child(label).value = insecure
 
     def inspection_failed(self, stage: str) -> None:
         """Count a fault of the inspection itself; stage is one of the program's own few words."""

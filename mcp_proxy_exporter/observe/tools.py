@@ -5,7 +5,7 @@ know how calls are matched (`calls`), what they brought (`results`), nor what el
 (`inventory`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from mcp_proxy_exporter.observe.clock import Clock
 from mcp_proxy_exporter.observe.labels import ToolNames
@@ -55,8 +55,17 @@ class ToolMetrics:
     label that it has at its end: a first successful call may admit its name.
     """
 
-    def __init__(self, server: str, store: Store, names: ToolNames, clock: Clock) -> None:
+    def __init__(
+        self,
+        server: str,
+        store: Store,
+        names: ToolNames,
+        clock: Clock,
+        tell_unknown: Callable[[str], object] | None = None,
+    ) -> None:
+        """``tell_unknown`` takes the names of called tools that no list has."""
         self.names = names
+        self._tell_unknown = tell_unknown
         self._server = server
         self._clock = clock
         self._calls = store.of(Values, "mcp_tool_calls_total")
@@ -103,6 +112,8 @@ class ToolMetrics:
             self._results.count(series.results, event.result_size, event.content)
         if not series.listed and name is not None and self.names.is_unknown(name):
             self._unknown.value += 1
+            if self._tell_unknown is not None:
+                self._tell_unknown(name)
 
     def seen(self, event: ToolsSeen) -> None:
         """Admit the names of one page: they are real, whether more pages follow or not."""

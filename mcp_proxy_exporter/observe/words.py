@@ -147,6 +147,25 @@ UPSTREAM_FAILURES: Mapping[str, bool] = MappingProxyType(
     }
 )
 
+# Settings of `limits` and `timeouts` that something can run into, under their own names. Those of
+# `inspection` count in mcp_proxy_uninspected_messages_total: what they stop passes all the same.
+LIMITS = frozenset(
+    {
+        "client_body",
+        "client_head",
+        "client_idle",
+        "client_write",
+        "connect",
+        "connections",
+        "head_bytes",
+        "head_fields",
+        "requests",
+        "response_head",
+        "total",
+        "upstream_idle",
+    }
+)
+
 CUSTOM_LABEL = "custom"
 """Stands for the labels of all custom metrics together, whatever each is called."""
 GUARDED_LABELS = ("tool", "client", "prompt", CUSTOM_LABEL)

@@ -361,6 +361,13 @@ class UpstreamFailed(msgspec.Struct, frozen=True, gc=False):
     """A closed list: `mcp_proxy_exporter.proxy.errors.UpstreamReason`."""
 
 
+class LimitHit(msgspec.Struct, frozen=True, gc=False):
+    """Something was refused or ended because a limit of the configuration was reached."""
+
+    limit: str
+    """The setting's name in ``limits`` or ``timeouts``."""
+
+
 Event: TypeAlias = (
     CallOpened
     | CallClosed
@@ -385,4 +392,5 @@ Event: TypeAlias = (
     | UpstreamConnected
     | UpstreamAnswered
     | UpstreamFailed
+    | LimitHit
 )

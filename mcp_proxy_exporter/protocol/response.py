@@ -86,6 +86,10 @@ class ResponseInspector(msgspec.Struct, eq=False, gc=False):
     """The long-lived stream that it is."""
     _stream_opened_at: float = 0.0
 
+    def awaits(self) -> bool:
+        """Tell whether the answer to an open call may still come on it."""
+        return True
+
     def response_data(self, data: bytes, now: float) -> Sequence[Event]:
         """Take bytes of the response's body that were handed to the client."""
         response = self._response

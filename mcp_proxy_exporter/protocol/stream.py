@@ -86,6 +86,15 @@ class StreamInspector(ResponseInspector, eq=False, gc=False):
                 tracker.scope.resume(stream)
         return (*self._confirm_session(status, now), self._open_stream(_GET, now))
 
+    def awaits(self) -> bool:
+        """Tell whether the answer to an open call may still come on it."""
+        scope, stream = self._tracker.scope, self._resumption
+        if scope is None:
+            return stream is not None  # of what it goes on from, nothing is known
+        if scope.kind is Kind.ENDPOINT:
+            return bool(scope.live or scope.suspended)
+        return stream is not None and bool(scope.find_resumed(stream))
+
     def enter(self, scope: Scope, stream: Resumption) -> None:
         """Go on in the scope that it turns out to belong to."""
         self._tracker.scope = scope

@@ -1,7 +1,7 @@
 """What is refused before it reaches the upstream.
 
 Knows one request head and the rules; does not know sockets. The RFC's sentence stands above each
-check. A request whose head is well-formed is never answered 400, 404 or 405 here.
+check. A request that is well-formed and no attack is never answered 400, 404 or 405 here.
 """
 
 import ipaddress
@@ -9,7 +9,8 @@ import re
 from collections.abc import Collection
 
 from mcp_proxy_exporter.proxy.errors import Rejected
-from mcp_proxy_exporter.proxy.headers import PROTECTED, nominated
+from mcp_proxy_exporter.proxy.forwarding import passed_through
+from mcp_proxy_exporter.proxy.headers import nominated, protected
 from mcp_proxy_exporter.proxy.heads import RequestHead
 
 _ABSOLUTE = re.compile(rb"[Hh][Tt][Tt][Pp][Ss]?://([^/?#]*)(.*)", re.DOTALL)
@@ -55,10 +56,35 @@ def check_fields(head: RequestHead) -> None:
     elif head.minor == 1:
         # RFC 9112 section 3.2: a server MUST respond with 400 to any HTTP/1.1 request without Host.
         raise Rejected(400, "host_missing", "the field Host is missing")
-    if b"connection" in fields and not nominated(head).isdisjoint(PROTECTED):
+    if not _LOOK_ALIKES.isdisjoint(fields):
+        # CGI and WSGI (RFC 3875 section 4.1.18) make one variable of ``-`` and ``_``: a server
+        # that does would read another length than we do.
+        raise Rejected(400, "framing", "a field looks like one that frames the body")
+    if b"connection" in fields and protected(nominated(head)):
         # RFC 9110 section 7.6.1: a sender MUST NOT list a field that is intended for all
         # recipients.
         raise Rejected(400, "nominated", "Connection nominates an end-to-end field")
+
+
+def check_origin(head: RequestHead, allowed: Collection[bytes]) -> None:
+    """Raise `Rejected` (403) for a foreign ``Origin``.
+
+    MCP 2025-11-25 and 2026-07-28, transports, security warning: an invalid Origin MUST be answered
+    403. Only browsers send one (RFC 6454 section 7.3), so one that is absent passes.
+    """
+    origin = head.fields.get(b"origin")
+    # Scheme and host come in lower case from browsers (WHATWG URL, origin); nobody else matters.
+    if origin is not None and origin not in allowed:
+        raise Rejected(
+            403, "origin", "this Origin is not served here; allowed_origins lists those that are"
+        )
+
+
+def check_loop(head: RequestHead, name: bytes) -> None:
+    """Raise `Rejected` (508) for a request that came through here before; ``name`` is ours."""
+    if passed_through(head, name):
+        # RFC 5842 section 7.2 has the only status that says so.
+        raise Rejected(508, "loop", "this request has passed through this proxy before")
 
 
 def _check_host(authority: bytes) -> None:
@@ -66,6 +92,9 @@ def _check_host(authority: bytes) -> None:
         # RFC 9112 section 3.2: 400 also for a Host with an invalid value; user information in one
         # is there to deceive (RFC 9110 section 4.2.4).
         raise Rejected(400, "host_invalid", "the host is malformed")
+
+
+_LOOK_ALIKES = frozenset({b"content_length", b"transfer_encoding"})
 
 
 class HostRule:

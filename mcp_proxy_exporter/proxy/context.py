@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from mcp_proxy_exporter.config import LimitSettings, TimeoutSettings
 from mcp_proxy_exporter.proxy.admission import HostRule
+from mcp_proxy_exporter.proxy.forwarding import Forwarding
 from mcp_proxy_exporter.proxy.heads import KnownHeads, RequestHead
 from mcp_proxy_exporter.proxy.sockets import HangUps
 from mcp_proxy_exporter.tap import TapFactory
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 BUFFER_HIGH_WATER = 65_536
 """Bytes that wait for one slow side before the other is no longer read: asyncio's own default."""
+
+_ENDLESS = 1 << 60  # more than there can be; still an integer without a heap object once compiled
 
 
 class Context:
@@ -31,14 +34,18 @@ class Context:
         "clock",
         "closes_clients",
         "extra_headers",
+        "forwarding",
         "hang_ups",
         "host_rule",
         "known_heads",
         "limits",
+        "origins",
         "pool",
         "rewrite_host",
+        "room",
         "taps",
         "timeouts",
+        "via",
     )
 
     # A plain class: mypyc cannot compile a dataclass with a factory (tools/compile).
@@ -48,6 +55,9 @@ class Context:
         authority: bytes,
         rewrite_host: bytes | None,
         host_rule: HostRule | None,
+        origins: frozenset[bytes] | None,
+        forwarding: Forwarding | None,
+        via: bytes,
         extra_headers: tuple[tuple[bytes, bytes], ...],
         limits: LimitSettings,
         timeouts: TimeoutSettings,
@@ -63,6 +73,12 @@ class Context:
         """What replaces the client's Host; None preserves it."""
         self.host_rule = host_rule
         """Which Hosts are served where the upstream cannot judge; None where it can."""
+        self.origins = origins
+        """Which Origins are served; None where the upstream judges."""
+        self.forwarding = forwarding
+        """What becomes of claims about who asks; None lets them pass."""
+        self.via = via
+        """Our name in the field Via; empty leaves it as it came."""
         self.extra_headers = extra_headers
         """Fields to set towards the upstream."""
         self.limits = limits
@@ -79,4 +95,11 @@ class Context:
         """True where answers end their connections: no keep-alive is wanted, or the listener
         closed."""
         self.clients: set[ClientConnection] = set()
+        self.room = limits.requests or _ENDLESS
+        """How many more exchanges may use the upstream at once."""
         self.hang_ups = HangUps()
+
+    def change_limits(self, limits: LimitSettings) -> None:
+        """Take other limits; what runs goes on, whatever they are."""
+        self.room += (limits.requests or _ENDLESS) - (self.limits.requests or _ENDLESS)
+        self.limits = limits

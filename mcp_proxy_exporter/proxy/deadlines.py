@@ -17,12 +17,12 @@ class Deadlines:
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        self._interval = _interval(context.timeouts)
         self._timer: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
         """Begin sweeping on the running loop."""
-        self._timer = asyncio.get_running_loop().call_later(self._interval, self._sweep)
+        interval = _interval(self._context.timeouts)
+        self._timer = asyncio.get_running_loop().call_later(interval, self._sweep)
 
     def stop(self) -> None:
         """Sweep no more."""
@@ -45,6 +45,7 @@ def _interval(timeouts: TimeoutSettings) -> float:
         timeouts.total,
         timeouts.client_head,
         timeouts.client_body,
+        timeouts.client_write,
         timeouts.client_idle,
         timeouts.upstream_idle,
     )

@@ -9,19 +9,24 @@ import asyncio
 from contextlib import suppress
 from typing import cast
 
-from mcp_proxy_exporter.protocol.events import HttpExchangeClosed
+from mcp_proxy_exporter.protocol.events import HttpExchangeClosed, LimitHit
 from mcp_proxy_exporter.proxy.context import BUFFER_HIGH_WATER, Context
-from mcp_proxy_exporter.proxy.errors import Rejected, answer
+from mcp_proxy_exporter.proxy.errors import Rejected, answer, overloaded
 from mcp_proxy_exporter.proxy.exchange import HttpExchange
+from mcp_proxy_exporter.proxy.forwarding import Asked, plain_address
 from mcp_proxy_exporter.proxy.heads import RequestHead
-from mcp_proxy_exporter.proxy.sockets import keep_alive, reset
+from mcp_proxy_exporter.proxy.sockets import count_unsent, keep_alive, reset
 from mcp_proxy_exporter.proxy.wire import RequestReader
 
 _LINGER_SECONDS = 5.0
 """How long an answered client may be silent before it is cut, if it had not finished sending: time
 for it to read the answer, which a reset would destroy (RFC 9112 section 9.6). nginx's default."""
 _MAX_LINGER_SECONDS = 30.0  # and how long it may go on sending; nginx's default too
-_STALL_SECONDS = 60.0  # how long the last bytes may wait to be read; nginx's send_timeout
+_MAX_PERSONAL = 4
+"""Heads remembered for one client alone, where they say who asks: mostly it repeats one."""
+_MAX_PERSONAL_SIZE = 4096
+_MAX_REFUSED = 64
+"""Connections beyond the limit that are told so; more are reset, so that the limit is one."""
 
 
 class ClientConnection(asyncio.Protocol):
@@ -36,7 +41,9 @@ class ClientConnection(asyncio.Protocol):
         "_read_at",
         "_reader",
         "_since",
+        "_stalled_since",
         "_transport",
+        "_unsent",
         "exchange",
         "local_host",
         "write_paused",
@@ -56,6 +63,9 @@ class ClientConnection(asyncio.Protocol):
         self._lingering_since: float | None = None
         self._since = self._read_at = context.clock()
         """``_since``: when the client, or we for it, last did what the next limit counts from."""
+        self._stalled_since = 0.0
+        self._unsent = 0
+        """Bytes that waited for the client when last looked, while it reads too slowly."""
         self.exchange: HttpExchange | None = None
         self.local_host: str | None = None
         """The IP address that the client connected to; None on a unix socket."""
@@ -73,7 +83,15 @@ class ClientConnection(asyncio.Protocol):
         if isinstance(name, tuple):
             self.local_host = name[0]
         keep_alive(transport)
-        self._context.clients.add(self)
+        clients = self._context.clients
+        limit = self._context.limits.connections
+        if limit and len(clients) >= limit:
+            if len(clients) >= limit + _MAX_REFUSED:
+                self._context.taps.report(LimitHit(limit="connections"))
+                reset(transport)
+            else:
+                self._refuse(overloaded("too_many_connections"))
+        clients.add(self)
 
     def data_received(self, data: bytes) -> None:
         """Read requests; hand what belongs to the current one on."""
@@ -84,7 +102,8 @@ class ClientConnection(asyncio.Protocol):
         reader = self._reader
         if not reader.pending:
             self._since = now  # the limit of a head counts from its first byte
-        known = reader.take_known(data) if self._context.host_rule is None else None
+        context = self._context
+        known = reader.take_known(data) if context.host_rule is None and context.room > 0 else None
         if known is not None:
             self.exchange = exchange = HttpExchange(self._context, self, known[0], now)
             exchange.send_known(known[1])
@@ -112,6 +131,8 @@ class ClientConnection(asyncio.Protocol):
     def pause_writing(self) -> None:
         """Stop reading the upstream: this client is slower."""
         self.write_paused = True
+        self._stalled_since = self._context.clock()
+        self._unsent = 0
         if self.exchange is not None:
             self.exchange.pause_response()
 
@@ -141,6 +162,24 @@ class ClientConnection(asyncio.Protocol):
             self.exchange.take_request_end(trailers)
 
     # What an exchange asks for
+
+    def describe(self, host: bytes) -> Asked:
+        """Say who asks, and how; ``host`` is what it calls this place."""
+        get = self._transport.get_extra_info
+        scheme = b"http" if get("sslcontext") is None else b"https"
+        return Asked(plain_address(get("peername")), scheme, host)
+
+    def recall(self, head: RequestHead) -> bytes | None:
+        """Return what was made of a head for this client alone, if it was remembered."""
+        return self._reader.personal.get(head)
+
+    def remember(self, head: RequestHead, forwarded: bytes) -> None:
+        """Keep what was made of a head for this client alone."""
+        personal = self._reader.personal
+        if len(forwarded) <= _MAX_PERSONAL_SIZE:
+            if len(personal) >= _MAX_PERSONAL:
+                personal.clear()
+            personal[head] = forwarded
 
     def write(self, data: bytes) -> None:
         """Hand bytes to the client's socket."""
@@ -192,23 +231,42 @@ class ClientConnection(asyncio.Protocol):
         """End what took too long; called by `deadlines`."""
         timeouts = self._context.timeouts
         waited = now - self._since
-        if self.exchange is not None:
+        if self._stalls(now):
+            self._context.taps.report(LimitHit(limit="client_write"))
+            reset(self._transport)
+        elif self.exchange is not None:
             self.exchange.check(now, idle=0.0 if self._paused else waited)
         elif self._lingering_since is not None:
             if waited > _LINGER_SECONDS or now - self._lingering_since > _MAX_LINGER_SECONDS:
                 self._transport.abort()
         elif self.write_paused or self._transport.is_closing():
-            if waited > _STALL_SECONDS:
-                self._transport.abort()
+            return
         elif self._reader.started:
             if waited > timeouts.client_head:
                 self._refuse(Rejected(408, "head_timeout", "the request head did not come whole"))
         elif waited > (timeouts.client_idle or timeouts.client_head):
+            limit = "client_idle" if timeouts.client_idle else "client_head"
+            self._context.taps.report(LimitHit(limit=limit))
             self._transport.close()
+
+    def _stalls(self, now: float) -> bool:
+        """Tell whether the client takes nothing of what waits for it, for too long."""
+        if not self.write_paused and not self._transport.is_closing():
+            return False
+        unsent = count_unsent(self._transport, self._descriptor)
+        if unsent < self._unsent:
+            self._stalled_since = now
+        self._unsent = unsent
+        since = self._stalled_since
+        if self.exchange is None:  # the last answer may have been handed over later than that
+            since = max(since, self._since)
+        return now - since > self._context.timeouts.client_write
 
     def drain(self) -> None:
         """Close now if nothing runs; otherwise the running exchange closes it."""
-        if self.exchange is None and self._lingering_since is None and not self._reader.started:
+        if self.exchange is not None:
+            self.exchange.end_stream()
+        elif self._lingering_since is None and not self._reader.started:
             self._transport.close()
 
     def shut_down(self) -> None:
@@ -261,6 +319,8 @@ class ClientConnection(asyncio.Protocol):
             self.exchange.reject(error)
             return
         self.write(answer(error, close=True))
+        if error.limit:
+            self._context.taps.report(LimitHit(limit=error.limit))
         self._context.taps.report(
             HttpExchangeClosed(
                 method="",
@@ -282,8 +342,9 @@ class ClientConnection(asyncio.Protocol):
             return
         self._lingering_since = self._since = self._context.clock()
         self.resume_reading()
-        with suppress(OSError):  # the client reset the connection a moment ago
-            self._transport.write_eof()
+        if self._transport.can_write_eof():  # TLS has no half of an end
+            with suppress(OSError):  # the client reset the connection a moment ago
+                self._transport.write_eof()
 
     def _hang_up(self) -> None:
         """Take note of the end of a client that was not being read."""

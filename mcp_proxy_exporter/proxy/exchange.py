@@ -7,9 +7,14 @@ Knows that each exchange ends once, and reports it once. Does not know sockets (
 import asyncio
 from typing import TYPE_CHECKING
 
-from mcp_proxy_exporter.protocol.events import HttpExchangeClosed, UpstreamFailed
+from mcp_proxy_exporter.protocol.events import HttpExchangeClosed, LimitHit, UpstreamFailed
 from mcp_proxy_exporter.protocol.outcome import Abort
-from mcp_proxy_exporter.proxy.admission import check_fields, resolve_target
+from mcp_proxy_exporter.proxy.admission import (
+    check_fields,
+    check_loop,
+    check_origin,
+    resolve_target,
+)
 from mcp_proxy_exporter.proxy.context import Context
 from mcp_proxy_exporter.proxy.errors import (
     ProxyError,
@@ -17,6 +22,7 @@ from mcp_proxy_exporter.proxy.errors import (
     UpstreamError,
     UpstreamReason,
     answer,
+    overloaded,
     shutting_down,
 )
 from mcp_proxy_exporter.proxy.headers import forward_request, wants_close
@@ -37,6 +43,8 @@ _LATE_SECONDS = 2.0
 """How long the rest of a request is read after its answer: it was refused, and need not come."""
 _LOST_FRAMING = frozenset({400, 408, 431, 501, 505})
 """Statuses after which the next byte's meaning is in doubt: answered at once, then closed."""
+_EVENT_ENDS = (b"\n\n", b"\n\r\n", b"\r\r")
+"""An empty line, with each of the line ends that may follow each other (WHATWG HTML, 9.2.5)."""
 _METHODS = {name.encode(): name for name in ("POST", "GET", "DELETE", "OPTIONS", "HEAD")}
 
 
@@ -45,6 +53,10 @@ class HttpExchange(Relay):
 
     _connecting: asyncio.Task[None] | None = None
     _urgent = False
+    _personal = b""
+    """The head for the upstream, where another client's would be another."""
+    _counted = False
+    """It takes room, from its admission until the upstream is done with it."""
     _ended = False
 
     def __init__(
@@ -61,12 +73,19 @@ class HttpExchange(Relay):
         head = self._head
         self._tap = context.taps.open(head.method, head.target, head.fields)
         forwarded = head.forwarded
-        if forwarded is None or context.host_rule is not None:
-            try:
+        if forwarded is None:
+            forwarded = self._client.recall(head)
+            self._personal = forwarded or b""
+        try:
+            if forwarded is None or context.host_rule is not None:
                 forwarded = self._admit(head)
-            except Rejected as error:
-                self.reject(error)
-                return
+            if context.room <= 0:
+                raise overloaded("too_many_requests")
+        except Rejected as error:
+            self.reject(error)
+            return
+        self._counted = True
+        context.room -= 1
         self._out.append(forwarded)
         connection = context.pool.take(self._started)
         if connection is not None:
@@ -79,8 +98,12 @@ class HttpExchange(Relay):
         context = self._context
         head = self._head
         self._tap = tap = context.taps.open(head.method, head.target, head.fields)
-        self._request_done = self._request_shown = self._request_told = True
-        message = (head.forwarded or b"") + body
+        self._counted = self._request_done = self._request_shown = self._request_told = True
+        context.room -= 1
+        forwarded = head.forwarded
+        if forwarded is None:
+            forwarded = self._personal = self._client.recall(head) or b""
+        message = forwarded + body
         connection = context.pool.take(self._started)
         if connection is None:
             self._out.append(message)
@@ -101,17 +124,33 @@ class HttpExchange(Relay):
         context = self._context
         target, authority = resolve_target(head)
         check_fields(head)
+        asked = authority if authority is not None else head.fields.get(b"host", b"")
         if context.host_rule is not None:
-            asked = authority if authority is not None else head.fields.get(b"host", b"")
             context.host_rule.check(asked, self._client.local_host)
+        if context.origins is not None:
+            check_origin(head, context.origins)
+        if context.via:
+            check_loop(head, context.via)
         host = context.rewrite_host
         if host is None:
             # HTTP/1.0 may come without Host; HTTP/1.1 may not be spoken without (RFC 9112, 3.2).
             known = authority is not None or b"host" in head.fields
             host = authority if known else context.authority
-        forwarded = head.forwarded = forward_request(
-            head, target=target, host=host, extra=context.extra_headers
+        extra = context.extra_headers
+        dropped: frozenset[bytes] = frozenset()
+        personal = context.forwarding is not None and context.forwarding.concerns(head)
+        if context.forwarding is not None and personal:
+            dropped, added = context.forwarding.replace(head, self._client.describe(asked))
+            configured = {name.lower() for name, _ in extra}
+            extra = (*[field for field in added if field[0].lower() not in configured], *extra)
+        forwarded = forward_request(
+            head, target=target, host=host, extra=extra, dropped=dropped, via=context.via
         )
+        if personal:  # it says who asked, and the same head may come from others
+            self._personal = forwarded
+            self._client.remember(head, forwarded)
+        else:
+            head.forwarded = forwarded
         return forwarded
 
     def attach(self, connection: "UpstreamConnection") -> None:
@@ -127,7 +166,7 @@ class HttpExchange(Relay):
         if self._head.method not in _REPEATABLE or self._head.length:
             return False
         self._upstream = None
-        self._out = [] if self._head.forwarded is None else [self._head.forwarded]
+        self._out = [self._head.forwarded or self._personal]
         self._connecting = self._context.pool.connect(self)
         return True
 
@@ -164,6 +203,24 @@ class HttpExchange(Relay):
         self._fail(shutting_down())
         self._answer_failure()
 
+    def end_stream(self) -> None:
+        """End an event stream that could go on for hours, if nothing is lost by that.
+
+        That is between two events, and where no call waits for its answer on it: a client that is
+        told of a proper end comes back at once, and one that waits in vain must see a cut.
+        """
+        if (
+            self._endable
+            and self._tail.endswith(_EVENT_ENDS)
+            and self._tap is not None
+            and not self._tap.awaits()
+        ):
+            if self._chunked:
+                self._client.write(b"0\r\n\r\n")
+            self._release(reuse=False)
+            self._end(Abort.SHUTDOWN)
+            self._client.finish_exchange(keep=False)
+
     def check(self, now: float, *, idle: float) -> None:
         """End what took too long; ``idle`` is seconds since the client last sent something."""
         timeouts = self._context.timeouts
@@ -196,6 +253,8 @@ class HttpExchange(Relay):
         self.fail(UpstreamError(reason, f"the upstream {detail}"))
 
     def _fail(self, error: ProxyError) -> None:
+        if error.limit:
+            self._context.taps.report(LimitHit(limit=error.limit))
         self._release(reuse=False)
         if self._late:
             self._finish()
@@ -263,6 +322,9 @@ class HttpExchange(Relay):
         upstream, self._upstream = self._upstream, None
         if upstream is not None:
             upstream.finish(reuse=reuse)
+        if self._counted:
+            self._counted = False
+            self._context.room += 1
 
     def _end(self, abort: Abort | None) -> None:
         self._ended = True

@@ -5,9 +5,10 @@ nominates, RFC 9110 section 7.6.1); ``Host`` follows the configured rule, and is
 HTTP/1.0 came without; an absolute-form target becomes origin-form, and its authority the ``Host``
 (RFC 9112 section 3.2.2); configured fields are set; a chunked body is framed anew. Towards the
 client: the hop-by-hop fields are removed, a body that came chunked or until close is framed anew,
-and ``Connection: close`` is added where this connection ends. Both sides are spoken to in HTTP/1.1,
-with the space that a status line without reason may lack. Everything else keeps name, case, value,
-order and multiplicity.
+and ``Connection: close`` is added where this connection ends. Claims about who is in front of the
+client are replaced (`forwarding`), and ``Via`` is added where that is configured. Both sides are
+spoken to in HTTP/1.1, with the space that a status line without reason may lack. Everything else
+keeps name, case, value, order and multiplicity.
 
 Framed anew means: ``Transfer-Encoding: chunked`` stands last, chunk extensions end here (RFC 9112
 section 7.1.1), and so do trailers where the next hop has no chunks for them or they must not be
@@ -33,17 +34,24 @@ HOP_BY_HOP = frozenset(
 PROTECTED = frozenset(
     {
         b"authorization", b"content-encoding", b"content-length", b"content-type", b"cookie",
-        b"host", b"last-event-id", b"mcp-method", b"mcp-name", b"mcp-protocol-version",
-        b"mcp-session-id", b"origin",
+        b"forwarded", b"host", b"last-event-id", b"origin", b"via", b"x-real-ip",
     }
 )  # fmt: skip
 """End-to-end fields that no ``Connection`` may nominate: having a proxy strip them is an attack."""
+_PROTECTED_PREFIXES = (b"mcp-", b"x-forwarded-")
 
 
 def nominated(head: Head) -> frozenset[bytes]:
     """Return the lower-case names that ``Connection`` lists (RFC 9110 section 7.6.1)."""
     return frozenset(
         name for token in head.fields[b"connection"].split(b",") if (name := token.strip().lower())
+    )
+
+
+def protected(names: frozenset[bytes]) -> frozenset[bytes]:
+    """Return those of the lower-case names that no ``Connection`` may list."""
+    return frozenset(
+        name for name in names if name in PROTECTED or name.startswith(_PROTECTED_PREFIXES)
     )
 
 
@@ -54,7 +62,8 @@ def _kept(head: Head, extra: frozenset[bytes] = frozenset()) -> list[bytes]:
     if b"connection" in fields:
         # `admission` refuses requests that nominate a protected field; in a response the
         # nomination is ignored: a lost Content-Length would leave its body without an end.
-        dropped |= nominated(head) - PROTECTED
+        names = nominated(head)
+        dropped |= names - protected(names)
     if dropped.isdisjoint(fields):
         return head.lines
     return [line for line in head.lines if field_name(line) not in dropped]
@@ -71,12 +80,15 @@ def forward_request(
     target: bytes,
     host: bytes | None,
     extra: Sequence[tuple[bytes, bytes]],
+    dropped: frozenset[bytes] = frozenset(),
+    via: bytes = b"",
 ) -> bytes:
     """Serialise a request head for the upstream.
 
-    ``host`` replaces the Host field (None keeps it); ``extra`` fields replace any of their name.
+    ``host`` replaces the Host field (None keeps it); ``extra`` fields replace any of their name;
+    ``dropped`` are further lower-case names to remove; ``via`` is our name in the field Via.
     """
-    kept = _kept(head, frozenset(name.lower() for name, _ in extra)) if extra else _kept(head)
+    kept = _kept(head, dropped.union(name.lower() for name, _ in extra))
     lines = [b"%b %b HTTP/1.1" % (head.method, target)]
     if host is not None:
         lines += _with_host(kept, host)
@@ -84,6 +96,9 @@ def forward_request(
         lines += kept
     for name, value in extra:
         lines.append(b"%b: %b" % (name, value))
+    if via:
+        # RFC 9110 section 7.6.3: the version is the one that the request came in.
+        lines.append(b"Via: 1.%d %b" % (head.minor, via))
     if head.length == CHUNKED:
         lines.append(b"Transfer-Encoding: chunked")
     lines.append(b"\r\n")

@@ -126,6 +126,10 @@ class KnownHeads(Generic[_AnyHead]):
                 self._heads.clear()
             self._heads[raw] = head
 
+    def clear(self) -> None:
+        """Forget all, because what they were judged by has changed."""
+        self._heads.clear()
+
 
 def parse_request_head(raw: bytes, max_fields: int) -> RequestHead:
     """Parse a whole head, ``raw`` ending with its empty line; raise `Rejected` if malformed."""
@@ -180,7 +184,7 @@ def parse_response_head(raw: bytes, max_fields: int, request_method: bytes) -> R
     except ValueError as error:
         raise bad_response("a header field or the framing is malformed") from error
     if len(head.lines) > max_fields:
-        raise bad_response("it has too many header fields")
+        raise bad_response("it has too many header fields", "header_count")
     head.status = int(status)
     head.reason = reason or b""
     head.length = _response_length(head, request_method)
@@ -300,8 +304,13 @@ def _response_length(head: ResponseHead, request_method: bytes) -> int:
     return int(length)
 
 
-def bad_response(detail: str) -> UpstreamError:
-    """Build the error of a response that cannot be passed on."""
+def bad_response(detail: str, cause: str = "") -> UpstreamError:
+    """Build the error of a response that cannot be passed on; ``cause`` is a word as in requests'.
+
+    A head over a limit counts there whichever side sent it.
+    """
     return UpstreamError(
-        UpstreamReason.BAD_RESPONSE, f"the upstream's response cannot be passed on: {detail}"
+        UpstreamReason.BAD_RESPONSE,
+        f"the upstream's response cannot be passed on: {detail}",
+        cause=cause,
     )

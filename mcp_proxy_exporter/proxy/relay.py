@@ -50,6 +50,10 @@ class Relay(ABC):
     _delimited = True
     _reusable = False
     _long_lived = False
+    _endable = False
+    """It can be ended between two events, and its client sees that nothing is missing."""
+    _tail = b"\n\n"
+    """The last bytes of a body that is endable; before the first, it is between events as well."""
 
     def __init__(
         self, context: Context, client: "ClientConnection", head: RequestHead, now: float
@@ -155,10 +159,17 @@ class Relay(ABC):
             forwarded = forward_response(head, chunked=self._chunked, close=self._closing)
             head.forwarded[framing] = forwarded
         self._reply.append(forwarded)
+        self._endable = (
+            self._long_lived
+            and b"content-encoding" not in head.fields  # which hides where events end
+            and (self._chunked or not self._delimited)
+        )
 
     def take_body(self, data: bytes) -> None:
         """Take body bytes for the client."""
         self._response_seen.append(data)
+        if self._endable:
+            self._tail = data[-3:] if len(data) > 2 else (self._tail + data)[-3:]  # noqa: PLR2004
         if self._chunked:
             data = b"%x\r\n%b\r\n" % (len(data), data)
         self._reply.append(data)

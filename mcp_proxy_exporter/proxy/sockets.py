@@ -5,10 +5,13 @@ socket it is or what follows.
 """
 
 import asyncio
+import fcntl
+import resource
 import select
 import socket
 import ssl
 import struct
+import termios
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -21,6 +24,7 @@ _KEEP_ALIVE = tuple(
 has no idle timeout. The systems' own default is two hours."""
 _RESET = struct.pack("ii", 1, 0)  # struct linger: on, for no time at all
 _GONE = getattr(select, "POLLRDHUP", 0)  # Linux; elsewhere a plain POLLHUP says the same, later
+_COUNT = struct.Struct("i")
 _LOOK_SECONDS = 0.02  # how late a client's end may be seen while it is not read
 
 
@@ -41,6 +45,28 @@ def reset(transport: asyncio.Transport) -> None:
         connection = transport.get_extra_info("socket")
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
     transport.abort()
+
+
+def count_unsent(transport: asyncio.Transport, descriptor: int) -> int:
+    """Return how many bytes the peer has not taken: ours, and those that wait in the system.
+
+    The system's can be megabytes, which a slow reader takes for minutes without a sign of it here.
+    """
+    waiting = transport.get_write_buffer_size()
+    with suppress(OSError):  # some systems cannot tell
+        waiting += _COUNT.unpack(fcntl.ioctl(descriptor, termios.TIOCOUTQ, bytes(_COUNT.size)))[0]
+    return waiting
+
+
+def allow_descriptors() -> None:
+    """Let the process open as many files as the system lets it, as Go's runtime and HAProxy do.
+
+    The usual soft limit is 1024, for the sake of programs that call select(2).
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with suppress(OSError, ValueError):  # macOS has a lower one of its own
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def is_proper_end(transport: asyncio.Transport) -> bool:

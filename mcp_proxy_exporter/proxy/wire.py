@@ -160,7 +160,7 @@ class RequestReader(_Reader):
     answers leave in the order of the requests (RFC 9112 section 9.3.2).
     """
 
-    __slots__ = ("_known", "_receiver", "busy")
+    __slots__ = ("_known", "_receiver", "busy", "personal")
 
     def __init__(
         self,
@@ -175,6 +175,8 @@ class RequestReader(_Reader):
         self._known = KnownHeads[RequestHead]() if known is None else known
         self.busy = False
         """True from a request's head until `resume`."""
+        self.personal: dict[RequestHead, bytes] = {}
+        """What was made of known heads for this connection's client, and is for no other."""
 
     @property
     def pending(self) -> int:
@@ -191,7 +193,9 @@ class RequestReader(_Reader):
             return None
         end = data.find(b"\r\n\r\n") + 4
         head = self._known.get(data[:end])
-        if head is None or head.forwarded is None or head.length != len(data) - end:
+        if head is None or head.length != len(data) - end:
+            return None
+        if head.forwarded is None and head not in self.personal:
             return None
         self.busy = True
         return head, data[end:]
@@ -276,7 +280,7 @@ class ResponseReader(_Reader):
             max_head,
             max_fields,
             check_response_start,
-            lambda _status, _reason, detail: bad_response(detail),
+            lambda _status, reason, detail: bad_response(detail, reason),
         )
         self._known = KnownHeads[ResponseHead]() if known is None else known
         self._receiver: ResponseReceiver | None = None

@@ -2,10 +2,11 @@ from collections.abc import Sequence
 
 import pytest
 
-from mcp_proxy_exporter.observe.words import OTHER, UPSTREAM_FAILURES
+from mcp_proxy_exporter.observe.words import LIMITS, OTHER, UPSTREAM_FAILURES
 from mcp_proxy_exporter.protocol.events import (
     Event,
     HttpExchangeClosed,
+    LimitHit,
     UpstreamAnswered,
     UpstreamConnected,
     UpstreamFailed,
@@ -151,3 +152,15 @@ def test_failures_exist_at_zero_and_are_counted_by_reason() -> None:
     assert figures(FAILURES, server="cats", reason="tls") == 1
     assert figures(FAILURES, server="cats", reason=OTHER) == 1
     assert figures.total(FAILURES) == len(UPSTREAM_FAILURES) + 1
+
+
+def test_every_limit_is_there_before_anything_hits_it() -> None:
+    metrics = make_metrics()
+    server = metrics.server("cats")
+    server.handle(LimitHit("requests"))
+    server.handle(LimitHit("requests"))
+    figures = scrape(metrics)
+    for limit in LIMITS:
+        assert figures("mcp_proxy_limit_hits_total", server="cats", limit=limit) == (
+            2 if limit == "requests" else 0
+        )

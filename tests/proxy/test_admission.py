@@ -2,7 +2,13 @@
 
 import pytest
 
-from mcp_proxy_exporter.proxy.admission import HostRule, check_fields, resolve_target
+from mcp_proxy_exporter.proxy.admission import (
+    HostRule,
+    check_fields,
+    check_loop,
+    check_origin,
+    resolve_target,
+)
 from mcp_proxy_exporter.proxy.errors import Rejected
 from mcp_proxy_exporter.proxy.heads import RequestHead, parse_request_head
 
@@ -125,8 +131,9 @@ def test_user_information_in_an_absolute_form_is_refused() -> None:
     "name",
     [
         b"authorization", b"content-encoding", b"content-length", b"content-type", b"cookie",
-        b"host", b"last-event-id", b"mcp-method", b"mcp-name", b"mcp-protocol-version",
-        b"mcp-session-id", b"origin",
+        b"forwarded", b"host", b"last-event-id", b"mcp-method", b"mcp-name", b"mcp-param-region",
+        b"mcp-protocol-version", b"mcp-session-id", b"origin", b"via", b"x-forwarded-for",
+        b"x-forwarded-anything", b"x-real-ip",
     ],
 )  # fmt: skip
 def test_end_to_end_fields_cannot_be_nominated(name: bytes) -> None:
@@ -137,6 +144,68 @@ def test_end_to_end_fields_cannot_be_nominated(name: bytes) -> None:
 
 def test_other_fields_can_be_nominated() -> None:
     assert admit(request(b"Host: a", b"Connection: X-A, keep-alive, te")) == (b"/mcp", None)
+
+
+@pytest.mark.parametrize("name", [b"Content_Length", b"CONTENT_LENGTH", b"Transfer_Encoding"])
+def test_look_alikes_of_framing_are_refused(name: bytes) -> None:
+    # RFC 3875 section 4.1.18: "-" and "_" become the same to CGI and WSGI.
+    assert refusal(request(b"Host: a", name + b": 5")) == (400, "framing")
+
+
+ORIGINS = frozenset({b"https://app.example", b"http://[::1]:3000", b"null"})
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [None, b"https://app.example", b"http://[::1]:3000", b"null", b" https://app.example "],
+)
+def test_listed_origins_and_none_at_all_are_served(origin: bytes | None) -> None:
+    check_origin(request(b"Host: a", *([] if origin is None else [b"Origin:" + origin])), ORIGINS)
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        [b"Origin: https://evil.example"],
+        [b"Origin: http://app.example"],
+        [b"Origin: https://app.example:8443"],
+        [b"Origin: https://app.example.evil.example"],
+        [b"Origin: https://app.example/"],
+        [b"Origin: https://app.example https://evil.example"],
+        [b"Origin: https://app.example", b"Origin: https://evil.example"],
+        [b"Origin: https://app.example", b"Origin: https://app.example"],
+        [b"Origin:"],
+        [b"Origin: *"],
+        [b"oRIGIN: https://evil.example"],
+    ],
+)
+def test_other_origins_are_forbidden(lines: list[bytes]) -> None:
+    # MCP 2025-11-25, basic/transports, security warning.
+    with pytest.raises(Rejected) as caught:
+        check_origin(request(b"Host: a", *lines), ORIGINS)
+    assert (caught.value.status, caught.value.reason) == (403, "origin")
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        [b"Via: 1.1 edge"],
+        [b"via: HTTP/1.0 EDGE (Apache)"],
+        [b"Via: 1.0 fred, 1.1\tedge"],
+        [b"Via: 1.0 fred", b"Via: 1.1 edge, 1.1 other"],
+    ],
+)
+def test_what_came_through_here_before_is_a_loop(lines: list[bytes]) -> None:
+    with pytest.raises(Rejected) as caught:
+        check_loop(request(b"Host: a", *lines), b"Edge")
+    assert (caught.value.status, caught.value.reason) == (508, "loop")
+
+
+@pytest.mark.parametrize(
+    "lines", [[], [b"Via:"], [b"Via: edge"], [b"Via: 1.1 edge2, 1.1 not (1.1 edge)"], [b"Via: ,,"]]
+)
+def test_what_came_through_others_is_none(lines: list[bytes]) -> None:
+    check_loop(request(b"Host: a", *lines), b"edge")
 
 
 RULE = HostRule(["127.0.0.1", "Proxy.Example"], ["mcp.example", "Other.example:8443", "[::2]"])

@@ -136,6 +136,37 @@ async def test_a_malformed_request_behind_a_good_one_spoils_only_itself(
     assert [event.status for event in await running.wait_for(HttpExchangeClosed, 2)] == [200, 400]
 
 
+@pytest.mark.parametrize(
+    "upgrade",
+    [
+        b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n",
+        b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n",
+        b"Upgrade: TLS/1.0\r\n",
+    ],
+)
+@pytest.mark.parametrize("body", [b"", b"Content-Length: 2\r\n\r\nok"])
+async def test_an_upgrade_is_declined_and_what_follows_is_the_next_request(
+    upgrade: bytes, body: bytes, proxy: ProxyFactory, upstream: ScriptedUpstream
+) -> None:
+    # RFC 9110 section 7.8: a server may ignore Upgrade; httptools would stop reading there.
+    running = await proxy(upstream.url)
+    gate = asyncio.Event()
+    upstream.answer(gate.wait, OK)
+    async with RawClient.connecting(running.url) as client:
+        await client.send(P + upgrade + (body or b"\r\n") + GOOD)
+        await upstream.wait_for_requests(1)
+        await asyncio.sleep(0.02)
+        assert len(upstream.heads) == 1  # the tail waits for the answer before it
+        gate.set()
+        assert (await client.read_response()).body == b"ok"
+        assert (await client.read_response()).status == 204
+    first, second = upstream.requests
+    assert first.body == (b"ok" if body else b"")
+    for name in (b"upgrade", b"connection", b"http2-settings"):
+        assert first.head.values(name) == []
+    assert second.raw == GOOD
+
+
 @pytest.mark.parametrize("bad", [b"G(T / HTTP/1.1\r\nHost: a\r\n\r\n", P + b"A : b\r\n\r\n"])
 async def test_the_refusal_arrives_though_the_client_goes_on_sending(
     bad: bytes, proxy: ProxyFactory, upstream: ScriptedUpstream

@@ -6,7 +6,7 @@ import socket
 import pytest
 
 from mcp_proxy_exporter.config import TimeoutSettings
-from mcp_proxy_exporter.protocol.events import HttpExchangeClosed, UpstreamFailed
+from mcp_proxy_exporter.protocol.events import HttpExchangeClosed, LimitHit, UpstreamFailed
 from mcp_proxy_exporter.protocol.outcome import Abort
 from mcp_proxy_exporter.proxy.deadlines import Deadlines, _interval
 from tests.support.deadlines import Clock, sweep
@@ -69,7 +69,7 @@ async def test_client_that_never_sends_is_closed(
             clock.now += 2
             sweep(running)
             await client.read_eof()
-        assert running.events == []
+        assert running.events == [LimitHit(limit="client_idle" if idle else "client_head")]
 
 
 async def test_slow_head_is_408_however_steadily_it_drips(
@@ -87,7 +87,8 @@ async def test_slow_head_is_408_however_steadily_it_drips(
         assert response.status == 408
         assert response.head.values(b"connection") == [b"close"]
         await client.read_eof()
-    (closed,) = running.events
+    hit, closed = running.events
+    assert hit == LimitHit(limit="client_head")
     assert isinstance(closed, HttpExchangeClosed)
     assert (closed.method, closed.status, closed.duration) == ("", 408, 11.0)
 

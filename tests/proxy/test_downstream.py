@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from mcp_proxy_exporter.config import LimitSettings
-from mcp_proxy_exporter.protocol.events import HttpExchangeClosed
+from mcp_proxy_exporter.protocol.events import HttpExchangeClosed, LimitHit
 from mcp_proxy_exporter.protocol.outcome import Abort
 from mcp_proxy_exporter.proxy.context import BUFFER_HIGH_WATER
 from mcp_proxy_exporter.proxy.downstream import ClientConnection
@@ -225,7 +225,8 @@ async def test_garbage_is_answered_and_the_answer_survives_what_still_comes(
     assert b"\r\nConnection: close\r\n" in received
     assert received.count(b"Content-Length") == 1
     peer.close()
-    (closed,) = running.events
+    (closed,) = running.seen(HttpExchangeClosed)
+    assert len(running.seen(LimitHit)) == (status == 431)
     assert isinstance(closed, HttpExchangeClosed)
     assert (closed.method, closed.status) == ("", status)
     assert running.exchanges == []

@@ -2,13 +2,16 @@
 
 import pytest
 
+from mcp_proxy_exporter.observe.words import LIMITS
 from mcp_proxy_exporter.protocol.outcome import Abort
 from mcp_proxy_exporter.proxy.errors import (
+    _LIMITS,
     ProxyError,
     Rejected,
     UpstreamError,
     UpstreamReason,
     answer,
+    overloaded,
     shutting_down,
 )
 
@@ -63,7 +66,24 @@ def test_an_answer_is_plain_text_that_nobody_mistakes_for_json_rpc(
     ]
 
 
-@pytest.mark.parametrize("status", [400, 408, 414, 421, 431, 501, 502, 503, 504, 505])
+def test_who_is_told_to_come_back_is_told_when() -> None:
+    # RFC 9110 section 10.2.3.
+    for error in (overloaded("too_many_requests"), shutting_down()):
+        assert b"\r\nRetry-After: 1\r\n" in answer(error, close=False)
+    assert b"Retry-After" not in answer(Rejected(431, "header_size", "x"), close=True)
+
+
+def test_a_reason_that_is_a_limits_end_names_its_setting() -> None:
+    assert overloaded("too_many_requests").limit == "requests"
+    assert Rejected(400, "header", "x").limit == ""
+    assert UpstreamError(UpstreamReason.TOTAL_TIMEOUT, "x").limit == "total"
+    assert UpstreamError(UpstreamReason.BAD_RESPONSE, "x", cause="header_size").limit == (
+        "head_bytes"
+    )
+    assert set(_LIMITS.values()) | {"client_idle", "upstream_idle", "client_write"} == LIMITS
+
+
+@pytest.mark.parametrize("status", [400, 403, 408, 414, 421, 431, 501, 502, 503, 504, 505, 508])
 def test_every_status_in_use_has_a_phrase(status: int) -> None:
     whole = answer(ProxyError(status, "a", "b", abort=Abort.REJECTED), close=True)
     start = whole.split(b"\r\n")[0]

@@ -317,6 +317,7 @@ async def test_stream_is_cut_without_a_last_chunk_after_the_grace(
     async with RawClient.connecting(running.url) as client:
         await client.send(GET)
         await client.read_until(b"data: 1\n\n\r\n")
+        running.exchanges[0].awaited = True
         await running.stop(grace=0.05)
         await client.read_eof()
         await upstream.connections[0].wait_ended()
@@ -407,6 +408,47 @@ async def test_host_is_rewritten_on_request_and_foreign_ones_are_refused(
         assert (await client.read_response()).status == 421
     assert {head.values(b"host")[0] for head in upstream.heads} == {expected.encode()}
     assert len(upstream.heads) == 4
+
+
+async def test_foreign_origins_are_forbidden_and_listed_ones_served(
+    proxy: ProxyFactory, upstream: ScriptedUpstream
+) -> None:
+    running = await proxy(
+        upstream.url, allowed_origins=("https://App.example:443", "http://localhost:6274")
+    )
+    statuses = {
+        b"": 204,
+        b"Origin: https://app.example\r\n": 204,
+        b"Origin: http://localhost:6274\r\n": 204,
+        b"Origin: http://localhost:6275\r\n": 403,
+        b"Origin: null\r\n": 403,
+        b"Origin: https://evil.example\r\n": 403,
+    }
+    async with RawClient.connecting(running.url) as client:
+        for _ in range(2):  # and again, with heads that are known by now
+            for line, status in statuses.items():
+                await client.send(post(b"{}", *line.splitlines()))
+                response = await client.read_response()
+                assert response.status == status
+                assert response.head.values(b"connection") == []
+    # What is served has its Origin still: the upstream may judge as well.
+    assert [head.values(b"origin") for head in upstream.heads] == 2 * [
+        [],
+        [b"https://app.example"],
+        [b"http://localhost:6274"],
+    ]
+    assert sum(exchange.abort is Abort.REJECTED for exchange in running.exchanges) == 6
+
+
+async def test_the_upstream_judges_origins_where_none_is_listed(
+    proxy: ProxyFactory, upstream: ScriptedUpstream
+) -> None:
+    running = await proxy(upstream.url)
+    raw = b"GET / HTTP/1.1\r\nHost: a\r\nOrigin: https://evil.example\r\n\r\n"
+    async with RawClient.connecting(running.url) as client:
+        await client.send(raw)
+        assert (await client.read_response()).status == 204
+    assert upstream.heads[0].raw == raw
 
 
 async def test_unix_listener_serves_every_host(

@@ -1,21 +1,23 @@
-"""https upstreams: whom the proxy trusts, what it calls them, and how their connections end."""
+"""TLS on both sides: whom the proxy trusts, who it says it is, how connections end."""
 
 import asyncio
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 import trustme
 
+from mcp_proxy_exporter.config import ListenTlsSettings, TlsSettings
 from mcp_proxy_exporter.protocol.events import (
     HttpExchangeClosed,
     UpstreamConnected,
     UpstreamFailed,
 )
 from mcp_proxy_exporter.protocol.outcome import Abort
-from mcp_proxy_exporter.proxy.pool import build_tls
+from mcp_proxy_exporter.proxy.tls import TlsContexts, stamp
 from tests.support.messages import (
     CHUNKED,
     LAST_CHUNK,
@@ -27,7 +29,7 @@ from tests.support.messages import (
     post_chunked,
 )
 from tests.support.proxies import ProxyFactory, RunningProxy
-from tests.support.raw_client import RawClient
+from tests.support.raw_client import WAIT_SECONDS, RawClient
 from tests.support.scripted_upstream import (
     CLOSE,
     RESET,
@@ -52,11 +54,17 @@ def ca_file(authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory) -> 
 
 @asynccontextmanager
 async def tls_upstream(
-    authority: trustme.CA, *names: str, client_authority: trustme.CA | None = None
+    authority: trustme.CA,
+    *names: str,
+    client_authority: trustme.CA | None = None,
+    newest: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3,
+    not_after: datetime | None = None,
 ) -> AsyncIterator[ScriptedUpstream]:
     """Serve TLS with a certificate for these names (127.0.0.1 and localhost by default)."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert(*(names or ("127.0.0.1", "localhost"))).configure_cert(context)
+    context.maximum_version = newest
+    certificate = authority.issue_cert(*(names or ("127.0.0.1", "localhost")), not_after=not_after)
+    certificate.configure_cert(context)
     context.set_alpn_protocols(["h2", "http/1.1"])
     if client_authority is not None:
         client_authority.configure_trust(context)
@@ -347,21 +355,239 @@ async def test_failed_write_over_tls_fails_the_exchange(
             assert (await client.read_response()).status == 502
 
 
-def test_context_trusts_what_the_file_holds_and_offers_http_1_1_only(ca_file: str) -> None:
-    context = build_tls(ca_file)
-    assert context.verify_mode is ssl.CERT_REQUIRED
-    assert context.check_hostname
-    assert len(context.get_ca_certs()) == 1
+class Identity:
+    """A certificate and its key, in files."""
+
+    def __init__(self, authority: trustme.CA, folder: Path, name: str = "127.0.0.1") -> None:
+        self._authority = authority
+        self.cert_file = str(folder / "cert.pem")
+        self.key_file = str(folder / "key.pem")
+        self.name = name
+        self.renew()
+
+    def renew(self) -> trustme.LeafCert:
+        """Write a new certificate over the old one."""
+        leaf = self._authority.issue_cert(self.name)
+        Path(self.cert_file).write_bytes(b"".join(pem.bytes() for pem in leaf.cert_chain_pems))
+        leaf.private_key_pem.write_to_path(self.key_file)
+        return leaf
+
+    @property
+    def settings(self) -> dict[str, str]:
+        return {"cert_file": self.cert_file, "key_file": self.key_file}
 
 
-def test_missing_or_empty_ca_file_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError):
-        build_tls(str(tmp_path / "missing"))
-    empty = tmp_path / "empty"
-    empty.write_text("")
-    with pytest.raises(ssl.SSLError):
-        build_tls(str(empty))
+@pytest.fixture
+def identity(authority: trustme.CA, tmp_path: Path) -> Identity:
+    return Identity(authority, tmp_path)
 
 
-def test_context_without_a_file_trusts_the_system() -> None:
-    assert build_tls("").verify_mode is ssl.CERT_REQUIRED
+async def connect_tls(url: str, context: ssl.SSLContext) -> RawClient:
+    """Connect to an https URL."""
+    port = int(url.rpartition(":")[2])
+    opening = asyncio.open_connection("127.0.0.1", port, ssl=context, limit=1 << 24)
+    return RawClient(*await asyncio.wait_for(opening, WAIT_SECONDS))
+
+
+def trusting(authority: trustme.CA) -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    return context
+
+
+def serial(client: RawClient) -> str:
+    """Give the number of the certificate that the proxy showed."""
+    certificate = client.writer.get_extra_info("ssl_object").getpeercert()
+    return str(certificate["serialNumber"])
+
+
+# Towards the upstream
+
+
+async def test_our_certificate_is_shown_to_a_server_that_asks(
+    proxy: ProxyFactory, authority: trustme.CA, ca_file: str, identity: Identity
+) -> None:
+    async with tls_upstream(authority, client_authority=authority) as upstream:
+        running = await proxy(upstream.url, tls={"ca_file": ca_file, **identity.settings})
+        assert await status_of_a_get(running) == 204
+
+
+async def test_expired_certificate_is_a_tls_failure(
+    proxy: ProxyFactory, authority: trustme.CA, ca_file: str
+) -> None:
+    yesterday = datetime.now(UTC) - timedelta(days=1)
+    async with tls_upstream(authority, not_after=yesterday) as upstream:
+        running = await proxy(upstream.url, tls={"ca_file": ca_file})
+        assert await status_of_a_get(running) == 502
+        assert upstream.heads == []
+    assert reasons(running) == ["tls"]
+
+
+async def test_other_authority_is_a_tls_failure(
+    proxy: ProxyFactory, authority: trustme.CA, tmp_path: Path
+) -> None:
+    other = tmp_path / "other.pem"
+    trustme.CA().cert_pem.write_to_path(str(other))
+    async with tls_upstream(authority) as upstream:
+        running = await proxy(upstream.url, tls={"ca_file": str(other)})
+        assert await status_of_a_get(running) == 502
+        assert upstream.heads == []
+    assert reasons(running) == ["tls"]
+
+
+async def test_unverified_upstream_is_reached_whoever_it_is(
+    proxy: ProxyFactory,
+) -> None:
+    yesterday = datetime.now(UTC) - timedelta(days=1)
+    async with tls_upstream(trustme.CA(), "other.test", not_after=yesterday) as upstream:
+        running = await proxy(upstream.url, tls={"insecure_skip_verify": True})
+        assert await status_of_a_get(running) == 204
+
+
+@pytest.mark.parametrize(("least", "status"), [("1.2", 204), ("1.3", 502)])
+async def test_older_versions_than_wanted_are_a_tls_failure(
+    proxy: ProxyFactory, authority: trustme.CA, ca_file: str, least: str, status: int
+) -> None:
+    async with tls_upstream(authority, newest=ssl.TLSVersion.TLSv1_2) as upstream:
+        running = await proxy(upstream.url, tls={"ca_file": ca_file, "min_version": least})
+        assert await status_of_a_get(running) == status
+
+
+async def test_changed_certificate_is_for_new_connections_and_kept_ones_are_not_used_again(
+    proxy: ProxyFactory, authority: trustme.CA, ca_file: str
+) -> None:
+    async with tls_upstream(authority) as upstream:
+        upstream.answer_always(OK)
+        running = await proxy(upstream.url, tls={"ca_file": ca_file})
+        context = TlsSettings(ca_file=ca_file).build()
+        contexts = TlsContexts(listener=None, upstream=context)
+        assert [await status_of_a_get(running) for _ in range(2)] == [200, 200]
+        assert len(upstream.connections) == 1
+        gate = asyncio.Event()
+        upstream.answer(gate.wait, OK)
+        async with RawClient.connecting(running.url) as client:
+            await client.send(get(running))
+            await upstream.wait_for_requests(3)
+            running.server.change_tls(contexts)
+            gate.set()
+            # What runs is not harmed, and its connection is of no further use.
+            assert (await client.read_response()).body == b"ok"
+        assert [await status_of_a_get(running) for _ in range(2)] == [200, 200]
+        assert len(upstream.connections) == 2
+        running.server.change_tls(contexts)
+        assert await status_of_a_get(running) == 200
+        assert len(upstream.connections) == 3
+        await until(lambda: not running.server._context.pool._outdated)
+
+
+# On the listener
+
+
+async def test_clients_come_by_tls(
+    proxy: ProxyFactory, upstream: ScriptedUpstream, authority: trustme.CA, identity: Identity
+) -> None:
+    body = bytes(range(256)) * 4096  # 1 MiB
+    upstream.answer(answer(body))
+    running = await proxy(upstream.url, listen_tls=identity.settings)
+    assert running.url.startswith("https://127.0.0.1:")
+    context = trusting(authority)
+    context.set_alpn_protocols(["h2", "http/1.1"])
+    client = await connect_tls(running.url, context)
+    assert client.writer.get_extra_info("ssl_object").selected_alpn_protocol() == "http/1.1"
+    await client.send(post(body))
+    assert (await client.read_response()).body == body
+    await client.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert (await client.read_response()).status == 204
+    assert upstream.requests[0].body == body
+    await client.close()
+
+
+async def test_client_that_refuses_its_answer_s_end_is_let_go(
+    proxy: ProxyFactory, upstream: ScriptedUpstream, authority: trustme.CA, identity: Identity
+) -> None:
+    running = await proxy(upstream.url, listen_tls=identity.settings)
+    client = await connect_tls(running.url, trusting(authority))
+    await client.send(b"no HTTP at all\r\n\r\n")
+    assert (await client.read_response()).status == 400
+    await client.close()
+    await until(lambda: not running.server._context.clients)
+    assert running.faults == []
+
+
+async def test_plain_client_of_a_tls_listener_gets_nothing_and_others_are_served(
+    proxy: ProxyFactory, upstream: ScriptedUpstream, authority: trustme.CA, identity: Identity
+) -> None:
+    running = await proxy(upstream.url, listen_tls=identity.settings)
+    async with RawClient.connecting(running.url) as plain:
+        await plain.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert b"HTTP" not in await plain.read_rest()
+    client = await connect_tls(running.url, trusting(authority))
+    await client.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert (await client.read_response()).status == 204
+    await client.close()
+    assert len(upstream.requests) == 1
+
+
+async def test_old_versions_of_tls_are_refused(
+    proxy: ProxyFactory, upstream: ScriptedUpstream, authority: trustme.CA, identity: Identity
+) -> None:
+    running = await proxy(upstream.url, listen_tls={**identity.settings, "min_version": "1.3"})
+    context = trusting(authority)
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    with pytest.raises((ssl.SSLError, ConnectionError)):
+        await connect_tls(running.url, context)
+
+
+async def test_clients_without_a_certificate_are_refused_where_one_is_asked_for(
+    proxy: ProxyFactory,
+    upstream: ScriptedUpstream,
+    authority: trustme.CA,
+    ca_file: str,
+    identity: Identity,
+) -> None:
+    running = await proxy(upstream.url, listen_tls={**identity.settings, "client_ca_file": ca_file})
+    context = trusting(authority)
+    client = await connect_tls(running.url, context)
+    # In TLS 1.3 the refusal comes after the client's side of the handshake is complete.
+    client.writer.write(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+    with pytest.raises((ssl.SSLError, OSError, asyncio.IncompleteReadError)):
+        await client.read_response()
+    client.writer.transport.abort()
+    assert upstream.heads == []
+    authority.issue_cert("me@example.test").configure_cert(context)
+    client = await connect_tls(running.url, context)
+    await client.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert (await client.read_response()).status == 204
+    await client.close()
+
+
+async def test_renewed_certificate_is_shown_to_new_clients_and_old_ones_stay(
+    proxy: ProxyFactory, upstream: ScriptedUpstream, authority: trustme.CA, identity: Identity
+) -> None:
+    settings = ListenTlsSettings(**identity.settings)  # type: ignore[arg-type]
+    running = await proxy(upstream.url, listen_tls=identity.settings)
+    context = trusting(authority)
+    early = await connect_tls(running.url, context)
+    before = stamp(settings.files)
+    identity.renew()
+    assert stamp(settings.files) != before
+    running.server.change_tls(TlsContexts(listener=settings.build(), upstream=None))
+    late = await connect_tls(running.url, context)
+    assert serial(early) != serial(late)
+    for client in (early, late):
+        await client.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert (await client.read_response()).status == 204
+        await client.close()
+
+
+async def test_silent_client_does_not_hold_up_the_stop(
+    proxy: ProxyFactory, upstream: ScriptedUpstream, identity: Identity
+) -> None:
+    running = await proxy(upstream.url, listen_tls=identity.settings)
+    async with RawClient.connecting(running.url):
+        async with asyncio.timeout(5):
+            await running.stop()
+
+
+def test_missing_file_has_a_stamp_too(tmp_path: Path) -> None:
+    assert stamp([str(tmp_path / "none")]) == (None,)

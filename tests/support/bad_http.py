@@ -65,6 +65,12 @@ REFUSED: dict[str, tuple[int, bytes]] = {
     "NUL in a value": (400, G + b"A: b\x00c\r\n\r\n"),
     "control in a value": (400, G + b"A: \x1b[31m\r\n\r\n"),
     "Connection nominates Host": (400, G + b"Connection: close, host\r\n\r\n"),
+    "Connection nominates a mirrored parameter": (
+        400, G + b"Connection: Mcp-Param-Region\r\nMcp-Param-Region: eu\r\n\r\n",
+    ),
+    "Connection nominates X-Forwarded-For": (
+        400, G + b"Connection: x-forwarded-for\r\nX-Forwarded-For: 192.0.2.1\r\n\r\n",
+    ),
     "Connection nominates the length": (
         400, P + b"Connection: Content-Length\r\nContent-Length: 1\r\n\r\nx",
     ),
@@ -85,6 +91,10 @@ REFUSED: dict[str, tuple[int, bytes]] = {
     "length beyond 64 bits": (400, P + b"Content-Length: 18446744073709551617\r\n\r\nx"),
     "length beyond 63 bits": (400, P + b"Content-Length: 9223372036854775808\r\n\r\nx"),
     "length in other digits": (400, P + b"Content-Length: \xd9\xa1\r\n\r\nx"),
+    "length with an underscore": (400, P + b"Content_Length: 1\r\n\r\nx"),
+    "coding with an underscore": (
+        400, P + b"transfer_encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n",
+    ),
     "gzip, chunked": (501, P + b"Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n"),
     "chunked, gzip": (400, P + b"Transfer-Encoding: chunked, gzip\r\n\r\n0\r\n\r\n"),
     "chunked twice": (400, P + b"Transfer-Encoding: chunked, chunked\r\n\r\n0\r\n\r\n"),

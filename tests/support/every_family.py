@@ -13,6 +13,7 @@ from importlib.metadata import version
 from typing import Any
 
 from tests.support.figures import (
+    Figure,
     Labels,
     Table,
     clock_each,
@@ -54,6 +55,12 @@ BLIND = (
     *("content_encoding", "content_type", "header_mismatch", "invalid_json", "stream_broken"),
     "too_large",
 )
+LIMITS = (
+    *("client_body", "client_head", "client_idle", "client_write", "connect", "connections"),
+    *("head_bytes", "head_fields", "requests", "response_head", "total", "upstream_idle"),
+)
+SLOWEST_START = 15.0
+"""Seconds from the command to the proxy's first look at its clock."""
 NAMED_CODES = {
     *(-32000, -32001, -32002, -32020, -32021, -32022, -32042),
     *(-32600, -32601, -32602, -32603, -32700, -32800, 0),
@@ -81,6 +88,8 @@ class Whole:
 
     lanes: Sequence[Lane]
     customs: Sequence[Custom]
+    began: float
+    """When the proxy's process was started, as Unix time."""
     tables: dict[str, Table] = field(default_factory=lambda: defaultdict(dict))
 
 
@@ -298,6 +307,16 @@ def _write_exporter(whole: Whole) -> None:
     whole.tables["mcp_proxy_inspection_errors_total"] = {}
     build = (version("mcp-proxy-exporter"), "unknown", platform.python_version())
     whole.tables["mcp_proxy_build_info"] = {build: exactly(1)}
+    # Nobody tells it to read its configuration again.
+    whole.tables["mcp_proxy_config_last_reload_successful"] = {(): exactly(1)}
+    started = Figure(whole.began, whole.began + SLOWEST_START)
+    whole.tables["mcp_proxy_config_last_reload_success_timestamp_seconds"] = {(): started}
+    whole.tables["mcp_proxy_insecure_upstream"] = {(lane.name,): exactly(0) for lane in whole.lanes}
+    whole.tables["mcp_proxy_limit_hits_total"] = {
+        (lane.name, limit): Figure(0, lane.connects if limit == "upstream_idle" else 0)
+        for lane in whole.lanes
+        for limit in LIMITS
+    }
 
 
 def _write_custom(

@@ -24,8 +24,9 @@ HOP_BY_HOP = {
 MEANINGFUL = HOP_BY_HOP | {b"host", b"content-length", b"trailer"}
 """Fields that are drawn apart, with values that fit."""
 END_TO_END = {
-    b"authorization", b"content-encoding", b"content-type", b"cookie", b"last-event-id",
-    b"mcp-method", b"mcp-name", b"mcp-protocol-version", b"mcp-session-id", b"origin",
+    b"authorization", b"content-encoding", b"content-type", b"cookie", b"forwarded",
+    b"last-event-id", b"mcp-method", b"mcp-name", b"mcp-protocol-version", b"mcp-session-id",
+    b"origin", b"via", b"x-real-ip",
 }  # fmt: skip
 """Fields that a request may not nominate for removal."""
 NEVER_IN_TRAILERS = END_TO_END | MEANINGFUL | {b"set-cookie"}

@@ -26,11 +26,6 @@ PROCESS = (
     "process_start_time_seconds",
 )
 SCRAPES = ("up", "scrape_duration_seconds")
-# Not in the table of families: the process has them, as Prometheus itself does.
-RELOADS = (
-    "mcp_proxy_config_last_reload_successful",
-    "mcp_proxy_config_last_reload_success_timestamp_seconds",
-)
 
 
 def _list_series() -> Iterator[tuple[str, frozenset[str]]]:
@@ -43,7 +38,7 @@ def _list_series() -> Iterator[tuple[str, frozenset[str]]]:
             yield family.name, labels
         if family.kind is Kind.HISTOGRAM:
             yield f"{family.name}_bucket", labels | {"le"}
-    for name in (*PROCESS, *SCRAPES, *RELOADS):
+    for name in (*PROCESS, *SCRAPES):
         yield name, TARGET_LABELS
 
 

@@ -41,6 +41,8 @@ class RecordedExchange:
     response_fields: dict[bytes, bytes] = field(default_factory=dict)
     response_body: bytes = b""
     abort: Abort | None = None
+    awaited: bool = False
+    """An answer to an open call may come on it."""
 
     def _note(self, call: str) -> tuple[()]:
         if self.calls[-1:] != [call]:
@@ -79,6 +81,9 @@ class RecordedExchange:
     def response_end(self, now: float) -> Sequence[Event]:
         assert now
         return self._note("response_end")
+
+    def awaits(self) -> bool:
+        return self.awaited
 
     def aborted(self, cause: Abort, now: float) -> Sequence[Event]:
         assert now
@@ -149,6 +154,9 @@ class RunningProxy:
         """Stop; whatever a test did, no inspection and no sink may have failed."""
         await self.server.stop(grace)
         assert self.faults == []
+        context = self.server._context
+        # Each exchange gives back the room that it took, once.
+        assert context.room == (context.limits.requests or 1 << 60)
 
 
 async def start_proxy(

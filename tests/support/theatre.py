@@ -125,7 +125,7 @@ class Theatre:
         while True:
             lanes = [track.look() for track in self.tracks.values()]
             look = self.looks[name] = Look(
-                tables=expect(Whole(lanes=lanes, customs=CUSTOMS)),
+                tables=expect(Whole(lanes=lanes, customs=CUSTOMS, began=self.began)),
                 lanes={lane.name: lane for lane in lanes},
                 text=fetch(self.admin, "/metrics"),
                 openmetrics=fetch(self.admin, "/metrics", {"Accept": OPENMETRICS}),

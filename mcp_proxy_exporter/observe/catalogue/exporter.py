@@ -25,6 +25,14 @@ EXPORTER = (
         help="Messages or bodies that were forwarded but could not be judged.",
     ),
     Family(
+        name="mcp_proxy_limit_hits_total",
+        kind=Kind.COUNTER,
+        labels=("server", "limit"),
+        bound="S*LT",
+        help="Connections and exchanges that were refused or ended by a limit of the "
+        "configuration, by the setting's name.",
+    ),
+    Family(
         name="mcp_proxy_inspection_errors_total",
         kind=Kind.COUNTER,
         labels=("stage",),
@@ -60,6 +68,26 @@ EXPORTER = (
         labels=("metric", "reason"),
         bound="U*W",
         help="Calls that a custom metric or a rule of soft errors concerns and could not count.",
+    ),
+    Family(
+        name="mcp_proxy_config_last_reload_successful",
+        kind=Kind.GAUGE,
+        bound="1",
+        help="1 if the configuration that was last read is in effect, 0 if an earlier one is.",
+    ),
+    Family(
+        name="mcp_proxy_config_last_reload_success_timestamp_seconds",
+        kind=Kind.GAUGE,
+        unit="seconds",
+        bound="1",
+        help="When the configuration that is in effect was read, as Unix time.",
+    ),
+    Family(
+        name="mcp_proxy_insecure_upstream",
+        kind=Kind.GAUGE,
+        labels=("server",),
+        bound="S",
+        help="1 if any certificate of the upstream is believed (insecure_skip_verify), else 0.",
     ),
     Family(
         name="mcp_proxy_build_info",
