@@ -4,17 +4,23 @@ Knows HTTP and what an operator asks for; does not know what is measured or when
 ready, which it is told by functions. Nothing here is served on the listeners of the traffic.
 """
 
+import base64
+import binascii
+import hmac
 import html
 import logging
 import re
+import ssl
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from aiohttp import hdrs, web
 from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.typedefs import Handler
 
 from mcp_proxy_exporter import __version__
 from mcp_proxy_exporter.config import TcpAddress
+from mcp_proxy_exporter.logs import describe
 
 KEEPALIVE_SECONDS = 75.0  # a scraper comes back every 15 or 60 s
 SHUTDOWN_SECONDS = 1.0  # for a scrape that is under way
@@ -41,6 +47,47 @@ class Line:
     upstream: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Access:
+    """Who may read more than whether the process is well; with neither, everybody."""
+
+    bearer_token: bytes | None = field(default=None, repr=False)
+    user: bytes | None = field(default=None, repr=False)
+    """Name and password with a colon between, as RFC 7617 joins them."""
+
+    @property
+    def challenges(self) -> Sequence[str]:
+        """How to ask for credentials: one for each kind; none where none are needed."""
+        return [
+            f'{scheme} realm="mcp-proxy-exporter"'
+            for scheme, secret in (("Bearer", self.bearer_token), ("Basic", self.user))
+            if secret is not None
+        ]
+
+    def admits(self, authorization: str) -> bool:
+        """Judge the value of an Authorization header, in a time that says nothing of secrets."""
+        scheme, _, credentials = authorization.partition(" ")
+        given = credentials.strip(" ").encode("utf-8", "surrogateescape")
+        match scheme.lower():
+            case "bearer":
+                secret = self.bearer_token
+            case "basic":
+                secret = self.user
+                try:
+                    given = base64.b64decode(given, validate=True)
+                except binascii.Error:
+                    return False
+            case _:
+                return False
+        return secret is not None and hmac.compare_digest(given, secret)
+
+
+EVERYBODY = Access()
+
+_OPEN_PATHS = frozenset({"/livez", "/readyz"})
+"""For whoever starts and stops processes, who has no secrets; they say one word."""
+
+
 class AdminServer:
     """Serves ``/``, ``/metrics``, ``/livez`` and ``/readyz``."""
 
@@ -51,16 +98,21 @@ class AdminServer:
         render: Callable[[str, bool], Awaitable[Page]],
         ready: Callable[[], bool],
         servers: Callable[[], Sequence[Line]],
+        tls: ssl.SSLContext | None = None,
+        access: Access = EVERYBODY,
     ) -> None:
         """Take the functions that know what is asked for.
 
         ``render`` gets a request's Accept header and whether its sender takes gzip, and writes the
-        metrics in a fitting format.
+        metrics in a fitting format. ``tls`` None speaks plain HTTP.
         """
         self._address = address
         self._render = render
         self._ready = ready
         self._servers = servers
+        self._tls = tls
+        self.access = access
+        """To be replaced at any time."""
         self._runner: web.AppRunner | None = None
         self.url = ""
         """Where it listens, with the real port: an origin without a path."""
@@ -75,8 +127,12 @@ class AdminServer:
             shutdown_timeout=SHUTDOWN_SECONDS,
         )
         await runner.setup()
-        await web.TCPSite(runner, self._address.host or None, self._address.port).start()
-        self.url = f"http://{TcpAddress(*runner.addresses[0][:2])}"
+        site = web.TCPSite(
+            runner, self._address.host or None, self._address.port, ssl_context=self._tls
+        )
+        await site.start()
+        scheme = "http" if self._tls is None else "https"
+        self.url = f"{scheme}://{TcpAddress(*runner.addresses[0][:2])}"
 
     async def stop(self) -> None:
         """Stop listening and end all connections."""
@@ -85,13 +141,28 @@ class AdminServer:
             self._runner = None
 
     def _build(self) -> web.Application:
-        app = web.Application()
+        app = web.Application(middlewares=[self._guard])
         app.router.add_get("/", self._answer_index)
         app.router.add_get("/metrics", self._answer_metrics)
         app.router.add_get("/livez", self._answer_live)
         app.router.add_get("/readyz", self._answer_ready)
         app.on_response_prepare.append(_set_common_fields)
         return app
+
+    @web.middleware
+    async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Ask for credentials first, also where there is nothing to be found."""
+        challenges = self.access.challenges
+        if (
+            not challenges
+            or request.path in _OPEN_PATHS
+            or self.access.admits(request.headers.get(hdrs.AUTHORIZATION, ""))
+        ):
+            return await handler(request)
+        refusal = web.Response(status=401, text="not authorized\n")
+        for challenge in challenges:
+            refusal.headers.add(hdrs.WWW_AUTHENTICATE, challenge)
+        return refusal
 
     async def _answer_metrics(self, http_request: web.Request) -> web.Response:
         # Repeated fields mean one list (RFC 9110 section 5.3).
@@ -181,5 +252,14 @@ def _build_logger() -> logging.Logger:
 
 
 def _is_own_fault(record: logging.LogRecord) -> bool:
-    """Keep malformed requests out of the log: anyone can send many, and 400 says it to them."""
-    return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
+    """Keep malformed requests out of the log: anyone can send many, and 400 says it to them.
+
+    What is our own fault is logged without its text, which may say what was being written.
+    """
+    error = record.exc_info[1] if record.exc_info else None
+    if isinstance(error, HttpProcessingError):
+        return False
+    if error is not None:
+        record.exc_info = record.exc_text = None
+        record.msg, record.args = "an answer failed: %s", (describe(error),)
+    return True

@@ -7,16 +7,17 @@ command lines (`cli`).
 import asyncio
 import ctypes
 import errno
-import logging
 import os
 import signal
 import sys
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from functools import partial
 from typing import Any
 
+from mcp_proxy_exporter import logs
 from mcp_proxy_exporter.admin import AdminServer, Line, Page
-from mcp_proxy_exporter.config import InspectionSettings, ServerSettings, Settings
+from mcp_proxy_exporter.config import InspectionSettings, ServerSettings, Settings, WrongFile
 from mcp_proxy_exporter.observe import scrape
 from mcp_proxy_exporter.observe.exposition import choose
 from mcp_proxy_exporter.observe.metrics import Metrics, MetricsOptions
@@ -24,14 +25,14 @@ from mcp_proxy_exporter.observe.rehearsal import WrongRecord, read_record, rehea
 from mcp_proxy_exporter.protocol.inspector import Inspector
 from mcp_proxy_exporter.protocol.limits import Limits
 from mcp_proxy_exporter.proxy.server import ProxyServer
+from mcp_proxy_exporter.proxy.tls import ListenerContext, TlsContexts
+from mcp_proxy_exporter.reload import LOOK_SECONDS, Plan, Reloader, make_access, tell_insecure
 from mcp_proxy_exporter.tap import TapFactory
 
 EXIT_OK = 0
 EXIT_FAILED = 1
 EXIT_SIGNAL = 128
 """Added to a signal's number, as shells do, when a second signal ends the process at once."""
-
-LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 # glibc's <malloc.h>. Reads are buffers of up to 256 KiB, which malloc by default maps and unmaps
 # again and again; kept, a result of 1 MiB costs a third of the CPU. The threshold's own maximum is
@@ -64,17 +65,31 @@ class Service:
     """Everything that one process runs: a proxy per configured server, the metrics, the admin."""
 
     def __init__(self, settings: Settings) -> None:
+        """Raise StartError for certificates that are no more what they were."""
+        try:
+            plan = Plan.make(settings)
+        except WrongFile as error:
+            raise StartError(str(error)) from error
         self._settings = settings
         self.metrics = _build_metrics(settings)
+        self._faults = logs.FaultLog(self.metrics.inspection_failed)
         self._connections: dict[str, Connections] = {}
         self._taps: list[TapFactory] = []
-        self._proxies = {server.name: self._build(server) for server in settings.servers}
+        self._proxies = {
+            server.name: self._build(server, plan.contexts[server.name])
+            for server in settings.servers
+        }
+        admin_tls = None if plan.admin is None else ListenerContext(plan.admin)
         self._admin = AdminServer(
             settings.admin.listen_address,
             render=self._render,
             ready=lambda: self.ready,
             servers=self._describe,
+            tls=admin_tls,
+            access=make_access(settings.admin),
         )
+        self._reloader = Reloader(plan, self._proxies, self._admin, admin_tls, self.metrics)
+        self._look_at = _CLOCK() + LOOK_SECONDS
         self._sweeping: asyncio.TimerHandle | None = None
         self.ready = False
         """All listeners are open, and the process is not about to stop."""
@@ -110,13 +125,24 @@ class Service:
         except BaseException:
             await self._close(grace=0)
             raise
+        tell_insecure(self._settings, self.metrics)
         self.ready = True
         self._sweep()
+
+    def reload(self, read: Callable[[], Settings]) -> None:
+        """Read the settings anew, soon, and put into effect what can be changed."""
+        self._reloader.request(read)
 
     async def stop(self) -> None:
         """Say that we are not ready, let the proxies finish what runs, close the admin last."""
         self.ready = False
-        await self._close(grace=self._settings.timeouts.drain)
+        timeouts = self._reloader.settings.timeouts
+        if timeouts.shutdown_delay:
+            # Who sends clients here learns of it by asking, or is told by someone who asks.
+            for proxy in self._proxies.values():
+                proxy.send_away()
+            await asyncio.sleep(timeouts.shutdown_delay)
+        await self._close(grace=timeouts.drain)
 
     async def _close(self, *, grace: float) -> None:
         try:
@@ -128,20 +154,25 @@ class Service:
                 self._sweeping.cancel()
             for taps in self._taps:
                 taps.close()
+            await self._reloader.stop()
             await self._admin.stop()
 
     def _sweep(self) -> None:
         for taps in self._taps:
             taps.sweep()
+        now = _CLOCK()
+        if now >= self._look_at:
+            self._look_at = now + LOOK_SECONDS
+            self._reloader.look()
         self._sweeping = asyncio.get_running_loop().call_later(_SWEEP, self._sweep)
 
-    def _build(self, server: ServerSettings) -> ProxyServer:
+    def _build(self, server: ServerSettings, tls: TlsContexts) -> ProxyServer:
         figures = self.metrics.server(server.name)
         inspection = self._settings.inspection
         taps = TapFactory(
             Inspector(_make_limits(inspection), figures.wants) if inspection.enabled else None,
             figures.handle,
-            self.metrics.inspection_failed,
+            self._faults,
             _CLOCK,
             later=_call_soon,
         )
@@ -152,6 +183,7 @@ class Service:
             limits=self._settings.limits,
             timeouts=self._settings.timeouts,
             taps=taps,
+            tls=tls,
             clock=_CLOCK,
         )
 
@@ -179,14 +211,22 @@ class Service:
         ]
 
 
-async def serve(settings: Settings, announce: Callable[[str], object]) -> int:
+async def serve(
+    settings: Settings,
+    announce: Callable[[str], object],
+    reread: Callable[[], Settings] | None = None,
+) -> int:
     """Run until SIGTERM or SIGINT, and return the exit code.
 
-    The first signal stops in good order, a second one at once. Raises StartError.
+    The first signal stops in good order, a second one at once. SIGHUP puts into effect what
+    ``reread`` says, which raises ConfigError. Raises StartError.
     """
     signals = _watch_signals()
     service = Service(settings)
     await service.start()
+    if reread is not None:
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGHUP, partial(service.reload, reread))
     for line in service.describe():
         announce(line)
     await signals.get()
@@ -202,9 +242,10 @@ async def serve(settings: Settings, announce: Callable[[str], object]) -> int:
 
 def run(main: Coroutine[Any, Any, int], *, log_level: str) -> int:
     """Run a coroutine to its end in a process prepared for traffic, on uvloop if it is there."""
-    logging.basicConfig(level=log_level.upper(), format=LOG_FORMAT, stream=sys.stderr)
+    logs.start(log_level)
     tune_allocator()
     with asyncio.Runner(loop_factory=_find_loop_factory()) as runner:
+        runner.get_loop().set_exception_handler(logs.LoopLog())
         code = runner.run(main)
         if code > EXIT_SIGNAL:
             # At once: the runner would wait for threads that resolve a name or write a scrape.
@@ -273,6 +314,7 @@ def _build_metrics(settings: Settings) -> Metrics:
             soft_errors=settings.outcomes.soft_errors,
             revision=os.environ.get(REVISION_VARIABLE) or "unknown",
             monotonic_clock=_CLOCK,
+            tell_unknown=logs.NameLog(),
         )
     )
 

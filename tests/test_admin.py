@@ -1,17 +1,20 @@
 """The operator's listener: what it answers, what it never shows."""
 
 import asyncio
+import base64
 import gzip
 import logging
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import aiohttp
 import pytest
+import trustme
 
 from mcp_proxy_exporter import __version__
-from mcp_proxy_exporter.admin import AdminServer, Line, Page, write_index
+from mcp_proxy_exporter.admin import EVERYBODY, Access, AdminServer, Line, Page, write_index
 from mcp_proxy_exporter.config import TcpAddress
 from tests.support.programs import find_free_port, is_listening
 
@@ -27,6 +30,7 @@ class Operator:
 
     http: aiohttp.ClientSession
     url: str = ""
+    server: AdminServer | None = None
     ready: bool = True
     metrics: bytes = METRICS
     accepted: list[str] = field(default_factory=list)
@@ -49,6 +53,8 @@ class Operator:
 async def operate(
     render: Callable[[str, bool], Awaitable[Page]] | None = None,
     address: TcpAddress = ANY_PORT,
+    tls: ssl.SSLContext | None = None,
+    access: Access = EVERYBODY,
 ) -> AsyncIterator[Operator]:
     """Run an admin listener."""
     timeout = aiohttp.ClientTimeout(total=WAIT)
@@ -61,7 +67,10 @@ async def operate(
             render=render or operator.render,
             ready=lambda: operator.ready,
             servers=lambda: [line],
+            tls=tls,
+            access=access,
         )
+        operator.server = server
         await server.start()
         try:
             operator.url = server.url
@@ -202,7 +211,8 @@ async def test_failing_scrape_is_logged_as_our_fault(caplog: pytest.LogCaptureFi
         assert b"broken" not in body
         answer, _ = await operator.ask("/livez")
         assert answer.status == 200
-    assert "RuntimeError: broken" in caplog.text
+    assert "an answer failed: RuntimeError at tests/test_admin.py:" in caplog.text
+    assert "broken" not in caplog.text
 
 
 async def test_address_in_use_is_an_oserror_and_leaves_nothing_open(operator: Operator) -> None:
@@ -243,3 +253,109 @@ async def test_all_interfaces_can_be_listened_on() -> None:
         operator.url = f"http://127.0.0.1:{port}"
         answer, _ = await operator.ask("/livez")
         assert answer.status == 200
+
+
+TOKEN, USER = b"token-canary", b"cat:pass:canary"
+BASIC = "Basic " + base64.b64encode(USER).decode()
+
+
+@pytest.mark.parametrize("path", ["/", "/metrics", "/nothing"])
+@pytest.mark.parametrize(
+    ("access", "credentials", "status"),
+    [
+        (EVERYBODY, "", 200),
+        (EVERYBODY, "Bearer whatever", 200),
+        (Access(bearer_token=TOKEN), "Bearer token-canary", 200),
+        (Access(bearer_token=TOKEN), "bearer  token-canary", 200),
+        (Access(bearer_token=TOKEN), "Bearer token-canar", 401),
+        (Access(bearer_token=TOKEN), "Bearer token-canary2", 401),
+        (Access(bearer_token=TOKEN), "Bearer", 401),
+        (Access(bearer_token=TOKEN), "token-canary", 401),
+        (Access(bearer_token=TOKEN), "", 401),
+        (Access(bearer_token=TOKEN), "Basic " + base64.b64encode(TOKEN).decode(), 401),
+        (Access(bearer_token=TOKEN), "Bearer t\u00f6ken", 401),
+        (Access(user=USER), BASIC, 200),
+        (Access(user=USER), BASIC.replace("Basic", "BASIC"), 200),
+        (Access(user=USER), "Basic " + base64.b64encode(b"cat:").decode(), 401),
+        (Access(user=USER), "Basic ***", 401),
+        (Access(user=USER), "Basic", 401),
+        (Access(user=USER), "Bearer token-canary", 401),
+        (Access(user=USER, bearer_token=TOKEN), BASIC, 200),
+        (Access(user=USER, bearer_token=TOKEN), "Bearer token-canary", 200),
+        (Access(user=USER, bearer_token=TOKEN), "Digest x", 401),
+    ],
+)
+async def test_metrics_are_for_those_who_know_the_secret(
+    path: str, access: Access, credentials: str, status: int
+) -> None:
+    async with operate(access=access) as operator:
+        fields = {"Authorization": credentials} if credentials else {}
+        answer, body = await operator.ask(path, **fields)
+        expected = 404 if status == 200 and path == "/nothing" else status
+        assert answer.status == expected
+        assert (body == b"not authorized\n") is (status == 401)
+        assert b"canary" not in body
+        assert answer.headers["Server"] == "mcp-proxy-exporter"
+
+
+async def test_refusal_says_which_credentials_are_wanted() -> None:
+    for access, schemes in (
+        (Access(bearer_token=TOKEN), ["Bearer"]),
+        (Access(user=USER), ["Basic"]),
+        (Access(user=USER, bearer_token=TOKEN), ["Bearer", "Basic"]),
+    ):
+        async with operate(access=access) as operator:
+            answer, _ = await operator.ask("/metrics")
+            asked = answer.headers.getall("WWW-Authenticate")
+            assert asked == [f'{scheme} realm="mcp-proxy-exporter"' for scheme in schemes]
+
+
+@pytest.mark.parametrize("path", ["/livez", "/readyz"])
+async def test_health_needs_no_secret(path: str) -> None:
+    async with operate(access=Access(user=USER, bearer_token=TOKEN)) as operator:
+        answer, _ = await operator.ask(path)
+        assert answer.status == 200
+        answer, _ = await operator.ask(path, "POST")
+        assert answer.status == 405
+
+
+@pytest.mark.parametrize(
+    "path", ["//metrics", "/livez/", "/livez/../metrics", "/livez%2f", "/Livez"]
+)
+async def test_no_spelling_of_a_path_opens_more(path: str) -> None:
+    async with operate(access=Access(bearer_token=TOKEN)) as operator:
+        port = int(operator.url.rpartition(":")[2])
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(f"GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".encode())
+        async with asyncio.timeout(WAIT):
+            assert (await reader.read()).startswith(b"HTTP/1.1 401 ")
+        writer.close()
+        await writer.wait_closed()
+
+
+async def test_access_can_be_changed_at_any_time() -> None:
+    async with operate(access=Access(bearer_token=b"old")) as operator:
+        assert operator.server is not None
+        for token, status in (("old", 200), ("new", 401)):
+            answer, _ = await operator.ask("/metrics", Authorization=f"Bearer {token}")
+            assert answer.status == status
+        operator.server.access = Access(bearer_token=b"new")
+        for token, status in (("old", 401), ("new", 200)):
+            answer, _ = await operator.ask("/metrics", Authorization=f"Bearer {token}")
+            assert answer.status == status
+
+
+def test_secrets_are_in_no_text() -> None:
+    assert "canary" not in repr(Access(user=USER, bearer_token=TOKEN))
+
+
+async def test_metrics_come_by_tls() -> None:
+    authority = trustme.CA()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    trust = ssl.create_default_context()
+    authority.configure_trust(trust)
+    async with operate(tls=context) as operator:
+        assert operator.url.startswith("https://127.0.0.1:")
+        async with operator.http.get(f"{operator.url}/readyz", ssl=trust) as answer:
+            assert answer.status == 200

@@ -148,6 +148,26 @@ async def test_each_server_has_a_listener_and_a_label_of_its_own(
     assert f"<td>cats</td><td>{cats_url}</td><td>http://127.0.0.1:1</td>" in index
 
 
+async def test_each_listener_knows_its_own_paths_only(
+    http: aiohttp.ClientSession, upstream: ScriptedUpstream
+) -> None:
+    """X5, X6: nothing of the admin's is on the traffic's listener, and the other way round."""
+    async with running(build_settings(build_server(upstream.url))) as service:
+        [url] = service.addresses("cats")
+        for path in ("/metrics", "/livez", "/readyz", "/"):
+            async with http.get(url + path) as answer:
+                assert await answer.read() == RESULT
+        assert [request.target for request in upstream.requests] == [
+            b"/metrics",
+            b"/livez",
+            b"/readyz",
+            b"/",
+        ]
+        async with http.post(f"{service.admin_url}/mcp", data=CALL, headers=FIELDS) as answer:
+            assert answer.status == 404
+        assert len(upstream.requests) == 4
+
+
 async def test_without_inspection_only_http_is_counted(
     http: aiohttp.ClientSession, upstream: ScriptedUpstream
 ) -> None:

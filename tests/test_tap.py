@@ -52,6 +52,9 @@ class Inspection:
     def aborted(self, cause: Abort, now: float) -> Sequence[Event]:
         return self._note("aborted", cause, now)
 
+    def awaits(self) -> bool:
+        return not self._note("awaits")
+
 
 class Silent(Inspection):
     """Never has anything to tell."""

@@ -29,14 +29,21 @@ EXIT_USAGE = 2
 
 def load_settings(file: Path | None, flags: dict[str, str]) -> "Settings | None":
     """Load the settings; None where they are wrong, once everything that is wrong is printed."""
-    from mcp_proxy_exporter.config import ConfigError, load  # noqa: PLC0415  # slow to load
-    from mcp_proxy_exporter.observe.metrics import review  # noqa: PLC0415  # slow to load
+    from mcp_proxy_exporter.config import ConfigError  # noqa: PLC0415  # slow to load
 
     try:
-        return load(file, flags, review=review)
+        return read_settings(file, flags)
     except ConfigError as error:
         print(error, file=sys.stderr)  # noqa: T201
         return None
+
+
+def read_settings(file: Path | None, flags: dict[str, str]) -> "Settings":
+    """Load the settings; raise ConfigError, with all that is wrong."""
+    from mcp_proxy_exporter.config import load  # noqa: PLC0415  # slow to load
+    from mcp_proxy_exporter.observe.metrics import review  # noqa: PLC0415  # slow to load
+
+    return load(file, flags, review=review)
 
 
 def announce(line: str) -> None:

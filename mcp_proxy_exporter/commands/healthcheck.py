@@ -58,14 +58,16 @@ def add(commands: Commands) -> None:
 
 def _check_health(arguments: argparse.Namespace) -> int:
     try:
-        listen = arguments.admin or _find_listen(arguments.config, os.environ)
+        admin = _find_admin(arguments.config, os.environ)
+        listen = arguments.admin or str(admin.get("listen", DEFAULT_ADMIN))
+        has_tls = bool(_take_table(admin.get("tls", {}), "admin.tls").get("cert_file"))
         host, port = _split(listen)
     except ValueError as error:
         fail(str(error))
         return EXIT_USAGE
     path = "/readyz" if arguments.ready else "/livez"
     try:
-        status = _ask(host, port, path, arguments.timeout)
+        status = _ask(host, port, path, arguments.timeout, has_tls=has_tls)
     except OSError as error:
         return fail(f"no answer from {listen}: {(error.strerror or str(error)).lower()}")
     if status != _OK:
@@ -74,8 +76,8 @@ def _check_health(arguments: argparse.Namespace) -> int:
     return EXIT_OK
 
 
-def _find_listen(file: Path | None, environment: Mapping[str, str]) -> str:
-    """Say where the admin listens; raise ValueError, with its place, for what cannot be read."""
+def _find_admin(file: Path | None, environment: Mapping[str, str]) -> dict[str, Any]:
+    """Give the settings of the admin; raise ValueError, with its place, for what cannot be read."""
     admin = {} if file is None else _read_file(file)
     for name in sorted(environment):
         if not (name.startswith(PREFIX) and environment[name]):
@@ -88,7 +90,9 @@ def _find_listen(file: Path | None, environment: Mapping[str, str]) -> str:
                 admin |= _take_table(json.loads(environment[name]))
         elif setting == "admin__listen":
             admin["listen"] = environment[name]
-    return str(admin.get("listen", DEFAULT_ADMIN))
+        elif setting == "admin__tls__cert_file":
+            admin["tls"] = {"cert_file": environment[name]}
+    return admin
 
 
 def _read_file(file: Path) -> dict[str, Any]:
@@ -98,10 +102,10 @@ def _read_file(file: Path) -> dict[str, Any]:
         return _take_table(tomllib.loads(file.read_bytes().decode()).get("admin", {}))
 
 
-def _take_table(admin: object) -> dict[str, Any]:
-    if not isinstance(admin, dict):
-        raise ValueError("admin: must be a table")  # noqa: TRY004  # it is the user's text
-    return admin
+def _take_table(value: object, name: str = "admin") -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise ValueError(f"{name}: must be a table")  # noqa: TRY004  # it is the user's text
+    return value
 
 
 @contextmanager
@@ -132,10 +136,10 @@ def _split(listen: str) -> tuple[str, int]:
     return _LOOPBACK.get(host, host), int(port)
 
 
-def _ask(host: str, port: int, path: str, timeout: float) -> bytes:
+def _ask(host: str, port: int, path: str, timeout: float, *, has_tls: bool) -> bytes:
     """Give the status of the answer to a GET, empty where it is none; raise OSError without."""
     deadline = time.monotonic() + timeout
-    with socket.create_connection((host, port), timeout) as connection:
+    with _connect(host, port, timeout, has_tls=has_tls) as connection:
         head = f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
         connection.sendall(head.encode())
         answer = b""
@@ -148,3 +152,21 @@ def _ask(host: str, port: int, path: str, timeout: float) -> bytes:
             answer += piece
     version, _, rest = answer.partition(b" ")
     return rest[: len(_OK)] if version.startswith(b"HTTP/1.") else b""
+
+
+def _connect(host: str, port: int, timeout: float, *, has_tls: bool) -> socket.socket:
+    connection = socket.create_connection((host, port), timeout)
+    if not has_tls:
+        return connection
+    import ssl  # noqa: PLC0415  # few need it
+
+    # Our own process, on our own machine, is told no secret: its certificate is for others, by
+    # names that are theirs.
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    try:
+        return context.wrap_socket(connection)
+    except OSError:
+        connection.close()
+        raise

@@ -1,14 +1,23 @@
 """`run`: proxy one or more MCP servers and expose metrics."""
 
 import argparse
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from types import FrameType
+from typing import NoReturn
 
 from mcp_proxy_exporter.commands.common import (
+    EXIT_OK,
     EXIT_USAGE,
     Commands,
     announce,
     fail,
     load_settings,
+    read_settings,
 )
 
 
@@ -29,6 +38,11 @@ def add(commands: Commands) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    with _ending_early():
+        return _serve(arguments)
+
+
+def _serve(arguments: argparse.Namespace) -> int:
     flags = {
         f"--{name.replace('_', '-')}": value
         for name, value in vars(arguments).items()
@@ -41,6 +55,37 @@ def _run(arguments: argparse.Namespace) -> int:
     from mcp_proxy_exporter.app import StartError, run, serve  # noqa: PLC0415  # slow to load
 
     try:
-        return run(serve(settings, announce=announce), log_level=settings.log.level)
+        return run(
+            serve(
+                settings, announce=announce, reread=partial(read_settings, arguments.config, flags)
+            ),
+            log_level=settings.log.level,
+        )
     except StartError as error:
         return fail(str(error))
+
+
+@contextmanager
+def _ending_early() -> Iterator[None]:
+    """Obey signals from the first moment: loading the rest takes half a second.
+
+    The kernel drops signals to the first process of a container that it has no handler for, and
+    SIGHUP would end any other one. Once the event loop runs it takes over (`app.serve`).
+    """
+    before = {
+        number: signal.signal(number, handler)
+        for number, handler in (
+            (signal.SIGTERM, _end),
+            (signal.SIGINT, _end),
+            (signal.SIGHUP, signal.SIG_IGN),
+        )
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _end(_number: int, _frame: FrameType | None) -> NoReturn:
+    sys.exit(EXIT_OK)

@@ -6,6 +6,7 @@ parsed. Read `models` for what can be set, `layers` for where it comes from.
 """
 
 from mcp_proxy_exporter.config.address import Address, TcpAddress, UnixAddress, Upstream
+from mcp_proxy_exporter.config.changes import find_fixed
 from mcp_proxy_exporter.config.custom import (
     CustomMetricSettings,
     OutcomesSettings,
@@ -15,6 +16,7 @@ from mcp_proxy_exporter.config.errors import ConfigError, Problem
 from mcp_proxy_exporter.config.load import load
 from mcp_proxy_exporter.config.models import (
     AdminSettings,
+    BasicAuthSettings,
     InspectionSettings,
     LimitSettings,
     LogSettings,
@@ -22,21 +24,26 @@ from mcp_proxy_exporter.config.models import (
     Settings,
     TimeoutSettings,
 )
-from mcp_proxy_exporter.config.servers import HeaderSettings, ServerSettings, TlsSettings
+from mcp_proxy_exporter.config.secret import SecretSettings
+from mcp_proxy_exporter.config.servers import HeaderSettings, ServerSettings
 from mcp_proxy_exporter.config.slo import SloSettings
+from mcp_proxy_exporter.config.tls import ListenTlsSettings, TlsSettings, WrongFile
 
 __all__ = [
     "Address",
     "AdminSettings",
+    "BasicAuthSettings",
     "ConfigError",
     "CustomMetricSettings",
     "HeaderSettings",
     "InspectionSettings",
     "LimitSettings",
+    "ListenTlsSettings",
     "LogSettings",
     "MetricsSettings",
     "OutcomesSettings",
     "Problem",
+    "SecretSettings",
     "ServerSettings",
     "Settings",
     "SloSettings",
@@ -46,5 +53,7 @@ __all__ = [
     "TlsSettings",
     "UnixAddress",
     "Upstream",
+    "WrongFile",
+    "find_fixed",
     "load",
 ]

@@ -8,6 +8,7 @@ header, no upstream's URL.
 import difflib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from types import NoneType
 from typing import Annotated, Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
@@ -18,7 +19,7 @@ from mcp_proxy_exporter.config.section import KeyPath
 
 _HEADER_EXAMPLE = ', like { env = "TOKEN", prefix = "Bearer " }'
 _MAX_SHOWN = 64
-_MAY_BE_SECRET = frozenset({"headers", "upstream"})
+_MAY_BE_SECRET = frozenset({"headers", "upstream", "bearer_token", "basic_auth"})
 _ARRAYS_OF_TABLES: frozenset[KeyPath] = frozenset(
     {("servers",), ("metrics", "custom"), ("outcomes", "soft_errors"), ("slo",)}
 )
@@ -108,7 +109,7 @@ def kind_at(path: KeyPath) -> Any:
     for part in path:
         if isinstance(kind, type) and issubclass(kind, BaseModel):
             field = kind.model_fields.get(str(part))
-            kind = field.annotation if field else None
+            kind = _required(field.annotation) if field else None
         else:
             kind = _element(kind)
         if get_origin(kind) is Annotated:
@@ -120,6 +121,11 @@ def _element(kind: Any) -> Any:
     """Give the element type of ``tuple[X, ...]``, and the value type of ``Mapping[str, X]``."""
     arguments = [argument for argument in get_args(kind) if argument is not Ellipsis]
     return arguments[-1] if arguments else None
+
+
+def _required(kind: Any) -> Any:
+    """Give ``X`` of ``X | None``."""
+    return get_args(kind)[0] if NoneType in get_args(kind) else kind
 
 
 def _word(details: ErrorDetails, path: KeyPath) -> str:

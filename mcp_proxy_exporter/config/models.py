@@ -19,6 +19,7 @@ from mcp_proxy_exporter.config.custom import (
     find_conflicts,
     find_idle_patterns,
 )
+from mcp_proxy_exporter.config.secret import SecretSettings
 from mcp_proxy_exporter.config.section import (
     Bounds,
     Flag,
@@ -30,6 +31,7 @@ from mcp_proxy_exporter.config.section import (
 )
 from mcp_proxy_exporter.config.servers import ServerSettings
 from mcp_proxy_exporter.config.slo import SloSettings, find_slo_faults
+from mcp_proxy_exporter.config.tls import ListenTlsSettings
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -69,6 +71,20 @@ DURATION_BUCKETS = (
 """From a cache's answer to the patience of the longest agents, in seconds."""
 
 
+class BasicAuthSettings(Section):
+    """A user of the admin listener (RFC 7617)."""
+
+    username: str
+    password: SecretSettings
+
+    @field_validator("username")
+    @classmethod
+    def _check_username(cls, value: str) -> str:
+        if not value.isprintable() or ":" in value:
+            raise ValueError("must be one line of text without a colon (RFC 7617 section 2)")
+        return value
+
+
 class AdminSettings(Section):
     """The listener for the operator: metrics, health, an index page."""
 
@@ -76,6 +92,10 @@ class AdminSettings(Section):
     # instrumented MCP server may share this network namespace. 10464 is close enough to remember,
     # IANA lists 10444-10499 as unassigned, and exporters' usual range ends at 9999.
     listen: str = "127.0.0.1:10464"
+    tls: ListenTlsSettings = ListenTlsSettings()
+    bearer_token: SecretSettings | None = None
+    """Who asks for metrics or the index must know it, or be `basic_auth`; None: need not."""
+    basic_auth: BasicAuthSettings | None = None
 
     @field_validator("listen")
     @classmethod
@@ -106,22 +126,34 @@ class TimeoutSettings(Section):
     slowloris."""
     client_body: PositiveSeconds = 30.0
     """Between two reads of a request's body."""
+    client_write: PositiveSeconds = 60.0
+    """How long a client may take nothing of an answer that waits for it; nginx's default for the
+    same. A slow one that takes anything at all is never cut."""
     client_idle: Seconds = 75.0
     """A client's idle connection; nginx's default for the same."""
     upstream_idle: Seconds = 4.0
     """An idle connection to the upstream. Below the 5 s of uvicorn and Node, so that it is closed
     by us and never by them under a request that is on its way."""
+    shutdown_delay: Seconds = 0.0
+    """Shutdown: how long the listeners stay open once `/readyz` says no. Off: only where something
+    has to notice first, as a load balancer or the nodes of a Kubernetes cluster."""
     drain: Seconds = 10.0
     """Shutdown: what exchanges in flight get. Kubernetes kills 30 s after SIGTERM."""
 
 
 class LimitSettings(Section):
-    """How large a head may be, either way."""
+    """How large a head may be, either way, and how much may happen at once on one listener."""
 
     head_bytes: Annotated[Integer, Field(ge=1024)] = 65536
     """Start line and header fields together; servers allow 8 to 64 KiB."""
     head_fields: Annotated[Integer, Field(ge=16)] = 256
     """Number of header fields; 100 to 128 is what servers allow."""
+    connections: Annotated[Integer, Field(ge=0)] = 4096
+    """Clients' connections at once; 0 = no limit. A client holds one to three, each takes 10 KiB;
+    with as many to the upstream that is what most systems let a process open."""
+    requests: Annotated[Integer, Field(ge=0)] = 2048
+    """Exchanges that use the upstream at once, event streams included; 0 = no limit. Half of
+    `connections`: the others can still be told 503, and be counted by their tool."""
 
 
 class InspectionSettings(Section):

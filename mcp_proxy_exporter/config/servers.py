@@ -5,41 +5,44 @@ value was written (`layers`) or how a message is shown (`errors`).
 """
 
 import difflib
-import os
+import ipaddress
 import re
-import ssl
 from collections.abc import Mapping
 from functools import cached_property
-from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import (
     AfterValidator,
     Field,
-    PrivateAttr,
     SecretStr,
     field_validator,
     model_validator,
 )
 
 from mcp_proxy_exporter.config.address import (
+    DEFAULT_PORTS,
     Address,
+    TcpAddress,
+    UnixAddress,
     Upstream,
+    bracketed,
     parse_authority,
     parse_listen,
     parse_upstream,
 )
+from mcp_proxy_exporter.config.secret import SecretSettings
 from mcp_proxy_exporter.config.section import Section, faults
+from mcp_proxy_exporter.config.tls import ListenTlsSettings, TlsSettings
 
 HOST_RULES = ("auto", "preserve", "upstream")
 
-MAX_SECRET_BYTES = 65536
-"""A secret's file: heads are limited to this by default, so more could never be sent."""
+_EVERYWHERE = frozenset({"", "0.0.0.0", "::"})
+_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 # RFC 9110 section 5.6.2.
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-# RFC 9110 section 5.5: the tab is the only control character of a field value.
-_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+# RFC 3986 section 3.1. Browser extensions and editors have schemes of their own.
+_SCHEME = re.compile(r"[a-z][a-z0-9+.-]*")
 # RFC 9110 section 7.6.1 (hop-by-hop), RFC 9112 section 6 (framing), and what belongs to one hop.
 _REFUSED_HEADERS = frozenset(
     {
@@ -72,75 +75,39 @@ def _check_host(host: str) -> str:
     return host.lower()
 
 
+def _check_origin(origin: str) -> str:
+    if origin == "null":
+        return origin
+    scheme, separator, authority = origin.lower().partition("://")
+    if not separator or not _SCHEME.fullmatch(scheme):
+        raise ValueError("is no origin like https://app.example, nor null")
+    host, port = parse_authority(authority)
+    # As browsers send it (RFC 6454 section 6.2): without the scheme's own port.
+    shown = "" if port in {None, DEFAULT_PORTS.get(scheme)} else f":{port}"
+    return f"{scheme}://{bracketed(host)}{shown}"
+
+
+def _check_network(text: str) -> str:
+    try:
+        return str(ipaddress.ip_network(text))
+    except ValueError:
+        raise ValueError("is no address or network like 10.0.0.0/8") from None
+
+
+Origin = Annotated[str, AfterValidator(_check_origin)]
+NetworkText = Annotated[str, AfterValidator(_check_network)]
 HostName = Annotated[str, AfterValidator(_check_host)]
 HeaderName = Annotated[str, AfterValidator(_check_header_name)]
 
 
-class HeaderSettings(Section):
+class HeaderSettings(SecretSettings):
     """The value of one header set towards the upstream, and where it comes from."""
 
-    value: SecretStr | None = None
-    env: str | None = None
-    file: Path | None = None
     prefix: SecretStr = SecretStr("")
     """Put before the value, like ``"Bearer "``."""
 
-    _field_value: bytes = PrivateAttr(default=b"")
-
-    @model_validator(mode="after")
-    def _read(self) -> Self:
-        given = [key for key in ("value", "env", "file") if getattr(self, key) is not None]
-        if len(given) != 1:
-            raise ValueError("needs exactly one of value, env and file")
-        try:
-            self._field_value = _field_value(self.prefix.get_secret_value() + self._source_text())
-        except ValueError as error:
-            raise faults([((given[0],), str(error))]) from None
-        return self
-
-    def _source_text(self) -> str:
-        if self.value is not None:
-            return self.value.get_secret_value()
-        text = _read_secret(self.file) if self.file is not None else _read_variable(self.env or "")
-        # Files, and variables made from files, usually end with a newline that is not meant.
-        text = text.rstrip("\r\n")
-        if not text:
-            raise ValueError("leads to an empty value")
-        return text
-
-    def reveal(self) -> bytes:
-        """Give the whole field value as it is sent. A secret: to be written to a socket only."""
-        return self._field_value
-
-
-class TlsSettings(Section):
-    """How an https upstream is verified."""
-
-    ca_file: str = ""
-    """Certificates to trust, PEM; empty: those the system trusts."""
-    server_name: str = ""
-    """The name its certificate must have (and SNI); empty: the host of ``upstream``."""
-
-    @field_validator("ca_file")
-    @classmethod
-    def _check_ca_file(cls, value: str) -> str:
-        if value:
-            try:
-                ssl.create_default_context(cafile=value)
-            except ssl.SSLError:
-                raise ValueError("holds no certificate in PEM form") from None
-            except OSError as error:
-                raise ValueError(_unreadable(error)) from None
-        return value
-
-    @field_validator("server_name")
-    @classmethod
-    def _check_server_name(cls, value: str) -> str:
-        if value:
-            _, port = parse_authority(value)
-            if port is not None:
-                raise ValueError("is a host name without a port")
-        return value
+    def _complete(self, text: str) -> str:
+        return self.prefix.get_secret_value() + text
 
 
 class ServerSettings(Section):
@@ -154,8 +121,19 @@ class ServerSettings(Section):
     """auto, preserve, upstream, or a literal authority."""
     allowed_hosts: tuple[HostName, ...] = ()
     """Further Host values, ``host`` (any port) or ``host:port``, in lower case."""
+    allowed_origins: tuple[Origin, ...] = ()
+    """Origins whose web pages may ask; none: the upstream judges the Origin."""
+    forwarded: Literal["replace", "add", "preserve"] = "replace"
+    """What becomes of ``Forwarded``, ``X-Forwarded-*`` and ``X-Real-IP``. Replaced by what we know:
+    the upstream may trust this proxy's address, and so whatever a client claims through it."""
+    trusted_proxies: tuple[NetworkText, ...] = ()
+    """Addresses and networks of peers whose claims in those fields are kept."""
+    via: str = ""
+    """Our name in ``Via``; empty: it is neither added nor looked at, as in other reverse proxies,
+    because a sidecar is not to be noticed."""
     headers: Mapping[HeaderName, HeaderSettings] = Field(default_factory=dict)
     tls: TlsSettings = TlsSettings()
+    listen_tls: ListenTlsSettings = ListenTlsSettings()
 
     @field_validator("name")
     @classmethod
@@ -186,6 +164,20 @@ class ServerSettings(Section):
                 raise ValueError(f"did you mean `{near}`? (if it is a host, add its port)")
         return value
 
+    @field_validator("via")
+    @classmethod
+    def _check_via(cls, value: str) -> str:
+        # RFC 9110 section 7.6.3: received-by is a host and port, or a pseudonym, which is a token.
+        if value and not _TOKEN.fullmatch(value):
+            parse_authority(value)
+        return value
+
+    @model_validator(mode="after")
+    def _check_trusted(self) -> Self:
+        if self.trusted_proxies and self.forwarded == "preserve":
+            raise faults([(("trusted_proxies",), "has no use: forwarded is preserve")])
+        return self
+
     @field_validator("headers")
     @classmethod
     def _check_headers(cls, value: Mapping[str, HeaderSettings]) -> Mapping[str, HeaderSettings]:
@@ -197,6 +189,16 @@ class ServerSettings(Section):
     def _check_tls(self) -> Self:
         if self.target.scheme == "http" and self.tls != TlsSettings():
             raise faults([(("tls",), "has no use: the upstream is not https")])
+        if self.listen_tls.cert_file and isinstance(self.listen_address, UnixAddress):
+            raise faults([(("listen_tls",), "has no use: a unix socket is listened on")])
+        return self
+
+    @model_validator(mode="after")
+    def _check_loop(self) -> Self:
+        if _is_own(self.listen_address, self.target.address):
+            raise faults(
+                [(("upstream",), "is where this proxy listens: nothing would ever answer")]
+            )
         return self
 
     @cached_property
@@ -209,41 +211,21 @@ class ServerSettings(Section):
         """``upstream``, parsed."""
         return parse_upstream(self.upstream)
 
+    @cached_property
+    def trusted_networks(self) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]:
+        """``trusted_proxies``, parsed."""
+        return tuple(map(ipaddress.ip_network, self.trusted_proxies))
+
     def header_fields(self) -> tuple[tuple[bytes, bytes], ...]:
         """Name and value of each header to set towards the upstream. Secrets: never to be shown."""
         return tuple((name.encode(), header.reveal()) for name, header in self.headers.items())
 
 
-def _field_value(text: str) -> bytes:
-    if _CONTROL.search(text):
-        raise ValueError("leads to a value with a control character")
-    try:
-        # The system's own reading of variables that are not UTF-8 (PEP 383).
-        return text.encode("utf-8", "surrogateescape")
-    except UnicodeEncodeError:
-        raise ValueError("leads to a value that is not text") from None
-
-
-def _read_variable(name: str) -> str:
-    value = os.environ.get(name)
-    if value is None:
-        raise ValueError("names an environment variable that is not set")
-    return value
-
-
-def _read_secret(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            data = file.read(MAX_SECRET_BYTES + 1)
-    except OSError as error:
-        raise ValueError(_unreadable(error)) from None
-    if len(data) > MAX_SECRET_BYTES:
-        raise ValueError(f"names a file of more than {MAX_SECRET_BYTES} bytes")
-    try:
-        return data.decode()
-    except UnicodeDecodeError:
-        raise ValueError("names a file that is not text in UTF-8") from None
-
-
-def _unreadable(error: OSError) -> str:
-    return f"names a file that cannot be read: {(error.strerror or 'unknown error').lower()}"
+def _is_own(listen: Address, upstream: Address) -> bool:
+    """Whether a listener would be its own upstream, as far as that can be told without asking."""
+    if not isinstance(listen, TcpAddress) or not isinstance(upstream, TcpAddress):
+        return listen == upstream
+    if listen.port != upstream.port or listen.port == 0:
+        return False
+    here = listen.host in _EVERYWHERE or listen.host in _LOOPBACK
+    return listen.host == upstream.host or (here and upstream.host.lower() in _LOOPBACK)

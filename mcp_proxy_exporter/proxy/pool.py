@@ -13,7 +13,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from mcp_proxy_exporter.config import LimitSettings, TcpAddress, TimeoutSettings, Upstream
-from mcp_proxy_exporter.protocol.events import Event, UpstreamConnected
+from mcp_proxy_exporter.protocol.events import Event, LimitHit, UpstreamConnected
 from mcp_proxy_exporter.proxy.errors import UpstreamError, UpstreamReason
 from mcp_proxy_exporter.proxy.heads import KnownHeads, ResponseHead
 from mcp_proxy_exporter.proxy.upstream import UpstreamConnection
@@ -53,6 +53,8 @@ class UpstreamPool:
         self._known_heads: KnownHeads[ResponseHead] = KnownHeads()
         self._idle: list[UpstreamConnection] = []
         self._open: set[UpstreamConnection] = set()
+        self._outdated: set[UpstreamConnection] = set()
+        """Those of `_open` that were opened by earlier settings: not for another request."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._proven: object = None
         """The socket address that answered last."""
@@ -67,6 +69,19 @@ class UpstreamPool:
         """Connections that serve one."""
         return len(self._open) - len(self._idle)
 
+    def change(self, *, server_name: str, limits: LimitSettings, timeouts: TimeoutSettings) -> None:
+        """Open connections by these from now on."""
+        self._server_name = server_name
+        self._limits = limits
+        self._timeouts = timeouts
+
+    def change_tls(self, tls: ssl.SSLContext) -> None:
+        """Open connections with this from now on; those that exist end with their exchange."""
+        self._tls = tls
+        self._outdated = set(self._open)
+        for connection in self._idle:
+            connection.abort()
+
     def take(self, now: float) -> UpstreamConnection | None:
         """Return an idle connection that is certain to be open and silent; None if there is none.
 
@@ -75,14 +90,16 @@ class UpstreamPool:
         oldest = now - self._timeouts.upstream_idle
         while self._idle:
             connection = self._idle.pop()
-            if connection.idle_since >= oldest and connection.is_usable():
+            if connection.idle_since < oldest:
+                self._report(LimitHit(limit="upstream_idle"))
+            elif connection.is_usable():
                 return connection
             connection.abort()
         return None
 
     def put(self, connection: UpstreamConnection) -> None:
         """Keep a connection whose exchange is over and clean."""
-        if self._timeouts.upstream_idle:
+        if self._timeouts.upstream_idle and connection not in self._outdated:
             connection.idle_since = self._clock()
             self._idle.append(connection)
         else:
@@ -98,6 +115,7 @@ class UpstreamPool:
     def closed(self, connection: UpstreamConnection) -> None:
         """Take note of a closed connection."""
         self._open.discard(connection)
+        self._outdated.discard(connection)
         if connection in self._idle:
             self._idle.remove(connection)
 
@@ -106,6 +124,7 @@ class UpstreamPool:
         oldest = now - self._timeouts.upstream_idle
         for connection in self._idle:
             if connection.idle_since < oldest:
+                self._report(LimitHit(limit="upstream_idle"))
                 connection.abort()
 
     async def close(self) -> None:
@@ -120,6 +139,7 @@ class UpstreamPool:
 
     async def _connect(self, exchange: "HttpExchange") -> None:
         started = self._clock()
+        tls = self._tls
         try:
             connection = await self._open_connection()
             connection.check_open()
@@ -127,7 +147,15 @@ class UpstreamPool:
             reason = _reason(error)
             exchange.fail(UpstreamError(reason, _DETAILS[reason]))
             return
+        except Exception as error:  # noqa: BLE001  # our fault, and its client would wait for ever
+            loop = asyncio.get_running_loop()
+            loop.call_exception_handler({"message": "connecting failed", "exception": error})
+            reason = UpstreamReason.CONNECT_FAILED
+            exchange.fail(UpstreamError(reason, _DETAILS[reason]))
+            return
         self._open.add(connection)
+        if tls is not self._tls:
+            self._outdated.add(connection)
         self._report(UpstreamConnected(duration=self._clock() - started))
         exchange.attach(connection)
 
@@ -224,13 +252,3 @@ def _reason(error: Exception) -> UpstreamReason:
             return UpstreamReason.CONNECT_REFUSED
         case _:
             return UpstreamReason.CONNECT_FAILED
-
-
-def build_tls(ca_file: str) -> ssl.SSLContext:
-    """Build the context of an https upstream: verified, with the system's authorities or a file's.
-
-    Raises OSError or ssl.SSLError for a file that cannot be read or holds no certificate.
-    """
-    context = ssl.create_default_context(cafile=ca_file or None)
-    context.set_alpn_protocols(["http/1.1"])
-    return context

@@ -23,8 +23,17 @@ from mcp_proxy_exporter.proxy.admission import HostRule
 from mcp_proxy_exporter.proxy.context import Context
 from mcp_proxy_exporter.proxy.deadlines import Deadlines
 from mcp_proxy_exporter.proxy.downstream import ClientConnection
+from mcp_proxy_exporter.proxy.forwarding import Forwarding
 from mcp_proxy_exporter.proxy.heads import KnownHeads
-from mcp_proxy_exporter.proxy.pool import UpstreamPool, build_tls
+from mcp_proxy_exporter.proxy.pool import UpstreamPool
+from mcp_proxy_exporter.proxy.sockets import allow_descriptors
+from mcp_proxy_exporter.proxy.tls import (
+    HANDSHAKE_SECONDS,
+    SHUTDOWN_SECONDS,
+    ListenerContext,
+    TlsContexts,
+    make_contexts,
+)
 from mcp_proxy_exporter.tap import TapFactory
 
 _BACKLOG = 1024  # nginx takes 511, HAProxy more; the system caps it anyway
@@ -42,18 +51,22 @@ class ProxyServer:
         limits: LimitSettings,
         timeouts: TimeoutSettings,
         taps: TapFactory,
+        tls: TlsContexts | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        """``clock`` gives monotonic seconds, the same as the taps' clock."""
+        """``clock`` gives monotonic seconds, the same as the taps' clock.
+
+        Without ``tls`` the settings' files are read. Raises `config.WrongFile`.
+        """
         self._settings = settings
         upstream = settings.target
-        host = settings.tls.server_name
-        if not host and isinstance(upstream.address, TcpAddress):
-            host = upstream.address.host
+        if tls is None:
+            tls = make_contexts(settings)
+        self._listener_tls = None if tls.listener is None else ListenerContext(tls.listener)
         pool = UpstreamPool(
             upstream,
-            tls=build_tls(settings.tls.ca_file) if upstream.scheme == "https" else None,
-            server_name=host,
+            tls=tls.upstream,
+            server_name=_server_name(settings),
             limits=limits,
             timeouts=timeouts,
             report=taps.report,
@@ -64,6 +77,9 @@ class ProxyServer:
             authority=upstream.authority,
             rewrite_host=rewrite,
             host_rule=None if rewrite is None else _host_rule(settings),
+            origins=_origins(settings),
+            forwarding=_forwarding(settings),
+            via=settings.via.encode("ascii"),
             extra_headers=settings.header_fields(),
             limits=limits,
             timeouts=timeouts,
@@ -75,14 +91,17 @@ class ProxyServer:
         )
         self._deadlines = Deadlines(self._context)
         self._server: asyncio.Server | None = None
+        self._leaving = False
         self._identity = (0, 0)
         self.addresses: list[str] = []
         """Where it listens, as URLs with the real ports; a unix socket as ``unix:/path``."""
 
     async def start(self) -> None:
         """Listen; raise OSError when the address cannot be had."""
+        allow_descriptors()
         loop = asyncio.get_running_loop()
         address = self._settings.listen_address
+        tls = self._listener_tls
         if isinstance(address, UnixAddress):
             listening = _bind_unix(address.path)
             self._identity = _identify(address.path)
@@ -92,13 +111,59 @@ class ProxyServer:
             self.addresses = [str(address)]
         else:
             self._server = await loop.create_server(
-                self._accept, address.host or None, address.port, backlog=_BACKLOG
+                self._accept,
+                address.host or None,
+                address.port,
+                backlog=_BACKLOG,
+                ssl=tls,
+                ssl_handshake_timeout=None if tls is None else HANDSHAKE_SECONDS,
+                ssl_shutdown_timeout=None if tls is None else SHUTDOWN_SECONDS,
             )
+            scheme = "http" if tls is None else "https"
             self.addresses = [
-                f"http://{TcpAddress(*listening.getsockname()[:2])}"
+                f"{scheme}://{TcpAddress(*listening.getsockname()[:2])}"
                 for listening in self._server.sockets
             ]
         self._deadlines.start()
+
+    def change(
+        self,
+        settings: ServerSettings,
+        *,
+        limits: LimitSettings,
+        timeouts: TimeoutSettings,
+    ) -> None:
+        """Serve by other settings from the next request on, without losing a connection.
+
+        Name, addresses and whether a side has TLS stay (`config.find_fixed`). Limits of a head are
+        those of the time when its connection was opened.
+        """
+        context = self._context
+        rewrite = _rewritten_host(settings)
+        self._settings = settings
+        context.rewrite_host = rewrite
+        context.host_rule = None if rewrite is None else _host_rule(settings)
+        context.origins = _origins(settings)
+        context.forwarding = _forwarding(settings)
+        context.via = settings.via.encode("ascii")
+        context.extra_headers = settings.header_fields()
+        context.change_limits(limits)
+        context.timeouts = timeouts
+        context.closes_clients = self._leaving or not timeouts.client_idle
+        # They were admitted by the old rules, and hold the old headers.
+        context.known_heads.clear()
+        context.pool.change(server_name=_server_name(settings), limits=limits, timeouts=timeouts)
+
+    def change_tls(self, tls: TlsContexts) -> None:
+        """Use these for connections that begin from now on."""
+        if self._listener_tls is not None and tls.listener is not None:
+            self._listener_tls.newest = tls.listener
+        if tls.upstream is not None:
+            self._context.pool.change_tls(tls.upstream)
+
+    def send_away(self) -> None:
+        """End each connection with its next answer, while new ones are still accepted."""
+        self._leaving = self._context.closes_clients = True
 
     async def stop(self, grace: float) -> None:
         """Stop listening, let running exchanges end for ``grace`` seconds, then cut the rest."""
@@ -108,7 +173,7 @@ class ProxyServer:
         server.close()
         self._remove_socket()
         context = self._context
-        context.closes_clients = True
+        self.send_away()
         await self._until_gone(ClientConnection.drain, grace)
         await self._until_gone(ClientConnection.shut_down, _FAREWELL_SECONDS)
         await self._until_gone(ClientConnection.abort, _FAREWELL_SECONDS)
@@ -122,6 +187,7 @@ class ProxyServer:
             async with asyncio.timeout(seconds):
                 # Polled: it happens once in a process's life, and costs the exchanges nothing.
                 while clients:
+                    self._context.taps.drain()  # which calls are open is asked of some
                     for client in tuple(clients):
                         ask(client)
                     await asyncio.sleep(_DRAIN_POLL)
@@ -149,6 +215,11 @@ class ProxyServer:
                     os.unlink(address.path)  # noqa: PTH108
 
 
+def _server_name(settings: ServerSettings) -> str:
+    address = settings.target.address
+    return settings.tls.server_name or (address.host if isinstance(address, TcpAddress) else "")
+
+
 def _rewritten_host(settings: ServerSettings) -> bytes | None:
     """Return what replaces the client's Host; None where it is preserved.
 
@@ -173,6 +244,17 @@ def _host_rule(settings: ServerSettings) -> HostRule | None:
         # No browser reaches a unix socket, so no name can be rebound to it.
         return None
     return HostRule([listen.host] if listen.host else [], settings.allowed_hosts)
+
+
+def _origins(settings: ServerSettings) -> frozenset[bytes] | None:
+    allowed = settings.allowed_origins
+    return frozenset(origin.encode("ascii") for origin in allowed) if allowed else None
+
+
+def _forwarding(settings: ServerSettings) -> Forwarding | None:
+    if settings.forwarded == "preserve":
+        return None
+    return Forwarding(settings.trusted_networks, always=settings.forwarded == "add")
 
 
 def _bind_unix(path: str) -> socket.socket:

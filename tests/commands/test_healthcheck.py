@@ -2,6 +2,7 @@
 
 import contextlib
 import http.client
+import json
 import os
 import socket
 import subprocess
@@ -11,13 +12,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import trustme
 
 from mcp_proxy_exporter import cli
 from mcp_proxy_exporter.commands import healthcheck
 from mcp_proxy_exporter.config import AdminSettings
 from mcp_proxy_exporter.config.layers import PREFIX
 from tests.support.product import COMMAND, run_proxy
-from tests.support.programs import find_free_port
+from tests.support.programs import find_free_port, running
 
 LISTEN = f"{PREFIX}ADMIN__LISTEN"
 ADMIN = f"{PREFIX}ADMIN"
@@ -56,7 +58,7 @@ def answering(answer: bytes, *, ends: bool = True) -> Iterator[tuple[str, list[b
 def test_asks_where_the_admin_listens_by_default() -> None:
     assert AdminSettings().listen == healthcheck.DEFAULT_ADMIN
     assert healthcheck.PREFIX == PREFIX
-    assert healthcheck._find_listen(None, {}) == healthcheck.DEFAULT_ADMIN
+    assert healthcheck._find_admin(None, {}) == {}
 
 
 @pytest.mark.parametrize(
@@ -74,13 +76,13 @@ def test_the_environment_goes_over_the_file(
 ) -> None:
     file = tmp_path / "proxy.toml"
     file.write_text('[admin]\nlisten = "10.0.0.1:9000"\n')
-    assert healthcheck._find_listen(file, environment) == listen
+    assert healthcheck._find_admin(file, environment)["listen"] == listen
 
 
 def test_a_file_without_an_admin_leaves_the_default(tmp_path: Path) -> None:
     file = tmp_path / "proxy.toml"
     file.write_text('[[servers]]\nupstream = "http://h"\n')
-    assert healthcheck._find_listen(file, {}) == healthcheck.DEFAULT_ADMIN
+    assert healthcheck._find_admin(file, {}) == {}
 
 
 @pytest.mark.parametrize(
@@ -249,3 +251,35 @@ def test_it_is_asked_as_a_process_in_a_container_would(monkeypatch: pytest.Monke
         with contextlib.closing(connection):
             connection.request("GET", "/livez")
             assert connection.getresponse().status == 200
+
+
+@pytest.mark.parametrize("place", ["file", "environment", "json"])
+def test_a_proxy_with_tls_is_asked_by_tls_without_more_settings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    pem = tmp_path / "admin.pem"
+    leaf = trustme.CA().issue_cert("metrics.example")
+    leaf.private_key_and_cert_chain_pem.write_to_path(str(pem))
+    file = tmp_path / "proxy.toml"
+    port = find_free_port()
+    servers = '[[servers]]\nupstream = "http://127.0.0.1:1"\nlisten = "127.0.0.1:0"\n'
+    file.write_text(
+        f'{servers}[admin]\nlisten = ":{port}"\n'
+        + (f'tls.cert_file = "{pem}"\n' if place == "file" else "")
+    )
+    if place == "environment":
+        monkeypatch.setenv(f"{ADMIN}__TLS__CERT_FILE", str(pem))
+    if place == "json":
+        monkeypatch.setenv(ADMIN, json.dumps({"tls": {"cert_file": str(pem)}}))
+    with running([*COMMAND, "run", "--config", str(file)]) as program:
+        program.wait_for_line("metrics: https://", 20)
+        assert cli.main(["healthcheck", "--config", str(file), "--ready", "--timeout", "10"]) == 0
+
+
+def test_tls_with_what_speaks_none_is_not_well(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(f"{ADMIN}__TLS__CERT_FILE", "/any")
+    with answering(b"HTTP/1.1 200 OK\r\n\r\n") as (listen, _):
+        assert cli.main(["healthcheck", "--admin", listen]) == 1
+    assert f"no answer from {listen}: " in capsys.readouterr().err

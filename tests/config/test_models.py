@@ -11,10 +11,12 @@ from pydantic import BaseModel, SecretStr, ValidationError
 
 from mcp_proxy_exporter.config import (
     AdminSettings,
+    BasicAuthSettings,
     CustomMetricSettings,
     HeaderSettings,
     InspectionSettings,
     LimitSettings,
+    ListenTlsSettings,
     LogSettings,
     MetricsSettings,
     OutcomesSettings,
@@ -29,6 +31,7 @@ from mcp_proxy_exporter.config import (
     load,
 )
 from mcp_proxy_exporter.config.models import MAX_LISTED_TOOLS
+from mcp_proxy_exporter.observe.words import LIMITS
 from mcp_proxy_exporter.protocol.catalog import MAX_TOOLS
 from mcp_proxy_exporter.protocol.limits import Limits
 
@@ -40,6 +43,7 @@ MODELS: list[type[BaseModel]] = [
     Settings,
     ServerSettings,
     TlsSettings,
+    ListenTlsSettings,
     AdminSettings,
     TimeoutSettings,
     LimitSettings,
@@ -79,6 +83,7 @@ def test_example_with_every_comment_taken_off_is_valid(
     secret = tmp_path / "api-key"
     secret.write_text("k\n")
     monkeypatch.setenv("MCP_TOKEN", "t")
+    monkeypatch.setenv("SCRAPE_TOKEN", "s")
     text = EXAMPLE.read_text().replace("/run/secrets/api-key", str(secret))
     text = re.sub(r"(?m)^# (?=\[|[A-Za-z-]+(_[a-z]+)* = )", "", text)
     file = tmp_path / "all.toml"
@@ -112,7 +117,10 @@ def test_document_lists_every_setting_with_its_default() -> None:
     tables: dict[str, type[BaseModel]] = {
         "servers": ServerSettings,
         "servers.tls": TlsSettings,
+        "servers.listen_tls": ListenTlsSettings,
         "admin": AdminSettings,
+        "admin.basic_auth": BasicAuthSettings,
+        "admin.tls": ListenTlsSettings,
         "timeouts": TimeoutSettings,
         "limits": LimitSettings,
         "inspection": InspectionSettings,
@@ -130,7 +138,7 @@ def test_document_lists_every_setting_with_its_default() -> None:
         else field.get_default(call_default_factory=True)
         for table, model in tables.items()
         for name, field in model.model_fields.items()
-        if name not in {"tls", "headers"}
+        if name not in {"tls", "listen_tls", "basic_auth", "headers"}
     }
     assert {name: rows.get(name) for name in expected} == {
         name: show(default) for name, default in expected.items()
@@ -232,6 +240,91 @@ def test_allowed_hosts_are_kept_in_lower_case() -> None:
         "cats.example:80",
         "[::1]",
     )
+
+
+@pytest.mark.parametrize(
+    ("origin", "kept"),
+    [
+        ("null", "null"),
+        ("https://App.Example", "https://app.example"),
+        ("https://app.example:443", "https://app.example"),
+        ("http://app.example:80", "http://app.example"),
+        ("http://app.example:443", "http://app.example:443"),
+        ("http://[::1]:6274", "http://[::1]:6274"),
+        ("vscode-webview://abc", "vscode-webview://abc"),
+    ],
+)
+def test_origins_are_kept_as_browsers_send_them(origin: str, kept: str) -> None:
+    assert build(allowed_origins=(origin,)).allowed_origins == (kept,)
+
+
+@pytest.mark.parametrize(
+    "origin",
+    ["", "*", "app.example", "https://", "https://*.example", "https://a.example/", "NULL", "a b"],
+)
+def test_what_no_browser_sends_is_no_origin(origin: str) -> None:
+    with pytest.raises(ValidationError):
+        build(allowed_origins=(origin,))
+
+
+def test_trusted_proxies_are_addresses_and_networks() -> None:
+    given = ("10.0.0.0/8", "127.0.0.1", "::1", "fd00::/8")
+    server = build(trusted_proxies=given)
+    assert server.trusted_proxies == ("10.0.0.0/8", "127.0.0.1/32", "::1/128", "fd00::/8")
+    assert [str(network) for network in server.trusted_networks] == [*server.trusted_proxies]
+    for wrong in ("10.0.0.1/8", "localhost", "", "10.0.0.0/33"):
+        with pytest.raises(ValidationError, match="no address or network"):
+            build(trusted_proxies=(wrong,))
+    with pytest.raises(ValidationError, match="has no use"):
+        build(trusted_proxies=("::1",), forwarded="preserve")
+
+
+@pytest.mark.parametrize("via", ["", "edge-1", "proxy.example:8080", "[::1]:80"])
+def test_via_is_a_name(via: str) -> None:
+    assert build(via=via).via == via
+
+
+@pytest.mark.parametrize("via", ["a b", "a, b", "(a)", "a\r\nb", "caf\u00e9"])
+def test_what_would_break_the_field_is_no_name_for_via(via: str) -> None:
+    with pytest.raises(ValidationError):
+        build(via=via)
+
+
+@pytest.mark.parametrize(
+    ("listen", "upstream"),
+    [
+        ("127.0.0.1:8080", "http://127.0.0.1:8080"),
+        ("127.0.0.1:8080", "http://localhost:8080"),
+        (":8080", "http://[::1]:8080"),
+        ("0.0.0.0:80", "http://127.0.0.1"),
+        ("10.0.0.1:8080", "http://10.0.0.1:8080"),
+        ("unix:/s", "unix:/s"),
+    ],
+)
+def test_a_proxy_is_not_its_own_upstream(listen: str, upstream: str) -> None:
+    with pytest.raises(ValidationError, match="where this proxy listens"):
+        build(listen=listen, upstream=upstream)
+
+
+@pytest.mark.parametrize(
+    ("listen", "upstream"),
+    [
+        (":8080", "http://mcp-server:8080"),
+        ("10.0.0.1:8080", "http://127.0.0.1:8080"),
+        ("127.0.0.1:8080", "http://127.0.0.1:8081"),
+        ("127.0.0.1:0", "http://127.0.0.1:1"),
+        ("unix:/a", "unix:/b"),
+        ("unix:/a", "http://127.0.0.1:1"),
+    ],
+)
+def test_a_neighbour_on_the_same_port_is_an_upstream(listen: str, upstream: str) -> None:
+    assert build(listen=listen, upstream=upstream).upstream == upstream
+
+
+def test_every_limit_has_a_count() -> None:
+    assert {*LimitSettings.model_fields} <= LIMITS
+    shutdown = {"drain", "shutdown_delay"}
+    assert {*TimeoutSettings.model_fields} - shutdown == LIMITS - {*LimitSettings.model_fields}
 
 
 @pytest.mark.parametrize(("ending", "value"), [("", b"x"), ("\n", b"x"), ("\r\n", b"x")])

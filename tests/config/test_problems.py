@@ -8,10 +8,15 @@ import pytest
 
 from mcp_proxy_exporter.config import ConfigError, load
 from mcp_proxy_exporter.config.models import NO_SERVER
-from mcp_proxy_exporter.config.servers import MAX_SECRET_BYTES
+from mcp_proxy_exporter.config.secret import MAX_SECRET_BYTES
 
 PREFIX = "MCP_PROXY_EXPORTER__"
 CANARY = "canary-6f1c"
+OF_A_SERVER = (
+    "name, listen, upstream, host_header, allowed_hosts, allowed_origins, forwarded, "
+    "trusted_proxies, via, headers, tls, listen_tls"
+)
+"""Its settings, as a message lists them."""
 GOOD = '[[servers]]\nupstream = "http://h"\n'
 
 
@@ -104,18 +109,12 @@ IN_A_SERVER = [
     ("tls = 1", "tls: must be a table"),
     (
         'hosts = "a"',
-        (
-            "hosts: unknown setting; known here: "
-            "name, listen, upstream, host_header, allowed_hosts, headers, tls"
-        ),
+        (f"hosts: unknown setting; known here: {OF_A_SERVER}"),
     ),
     ("connect = 1", "connect: unknown setting; did you mean `connect` of [timeouts]?"),
     (
         f'"{CANARY[:3]}\\u0007{"x" * 99}" = 1',
-        (
-            f"'can\\x07{'x' * 60}...': unknown setting; "
-            "known here: name, listen, upstream, host_header, allowed_hosts, headers, tls"
-        ),
+        (f"'can\\x07{'x' * 60}...': unknown setting; known here: {OF_A_SERVER}"),
     ),
 ]
 
@@ -127,7 +126,8 @@ IN_TABLES = [
     ("[timeouts]\ntotal = true", "timeouts.total: must be a number, got True"),
     ("[timeouts]\nconect = 1", "timeouts.conect: unknown setting; did you mean `connect`?"),
     ("[timeouts]\nzzzzz = 1", ("timeouts.zzzzz: unknown setting; known here: connect, "
-     "response_head, total, client_head, client_body, client_idle, upstream_idle, drain")),
+     "response_head, total, client_head, client_body, client_write, client_idle, upstream_idle, "
+     "shutdown_delay, drain")),
     ("[limits]\nhead_bytes = 99", ("limits.head_bytes: should be greater than or equal to 1024, "
      "got 99")),
     ("[limits]\nhead_fields = 1.5", ("limits.head_fields: should be a valid integer, got a number "
@@ -185,8 +185,8 @@ DOCUMENTS = [
     ('upstream = "x"\n' + GOOD, ("FILE:1: upstream: unknown setting; did you mean `upstream` of "
      "[[servers]]?")),
     (GOOD + "\n[timeout]\nx = 1", "FILE:4: timeout: unknown setting; did you mean `timeouts`?"),
-    (GOOD + "log = 1", ("FILE:3: servers[0].log: unknown setting; known here: name, listen, "
-     "upstream, host_header, allowed_hosts, headers, tls")),
+    (GOOD + "log = 1", ("FILE:3: servers[0].log: unknown setting; known here: "
+     f"{OF_A_SERVER}")),
     ("log = 1\n" + GOOD, "FILE:1: log: must be a table"),
     ("x = 1\n\ny", "FILE:3: is not valid TOML: expected '=' after a key in a key/value pair"),
     ("x = 1\ny = '''", "FILE:2: is not valid TOML: expected \"'''\""),
@@ -255,10 +255,7 @@ def test_complaint_names_the_variable(tmp_path: Path, monkeypatch: pytest.Monkey
         f'{PREFIX}HEADERS__X: must be a table, like {{ env = "TOKEN", prefix = "Bearer " }}',
         f"{PREFIX}LIMIT__HEAD_BYTES: unknown setting; did you mean `limits`?",
         f"{PREFIX}METRICS__DURATION_BUCKETS: must be JSON, because an array or a table is set here",
-        (
-            f"{PREFIX}SERVERS: servers[0].token: unknown setting; known here: "
-            "name, listen, upstream, host_header, allowed_hosts, headers, tls"
-        ),
+        (f"{PREFIX}SERVERS: servers[0].token: unknown setting; known here: {OF_A_SERVER}"),
         f"{PREFIX}TIMEOUTS__CONECT: unknown setting; did you mean `connect`?",
         f"{PREFIX}TIMEOUTS__DRAIN: must be a number, got 'x'",
     ]

@@ -50,6 +50,7 @@ SHAPES = {
 OF_TASKS = {"mcp_tasks_total", "mcp_task_duration_seconds", "mcp_tasks_pending"}
 AT_ZERO = {
     "mcp_proxy_inspection_errors_total": "a fault of the inspection, which no traffic may cause",
+    "mcp_proxy_insecure_upstream": "no server is spoken to by TLS; tests/proxy/test_tls.py has it",
 }
 """What is compared and never above zero, with the reason."""
 # Where the system has /proc, there are more.
