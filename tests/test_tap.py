@@ -275,6 +275,16 @@ def test_a_fault_ends_this_inspection_and_closes_what_it_had_opened(
     assert world.told[2:] == ["request_data", "request_data 2"]
 
 
+def test_a_fault_in_asking_what_is_awaited_is_a_number_and_means_yes() -> None:
+    inspection = Inspection(["awaits"])
+    world = World(inspection)
+    tap = world.tap()
+    assert tap.awaits()
+    assert world.faults == ["awaits"]
+    run(tap, "response_data")
+    assert world.told == ["response_data", "response_data 2"]
+
+
 def test_a_fault_in_the_end_is_one_fault() -> None:
     inspection = Inspection(["aborted"])
     world = World(inspection)

@@ -468,3 +468,38 @@ def test_the_time_that_was_asked_for_last_counts_whichever_stream_ends_last(
         (turn, stream)[end].end()
     assert outcomes(wire.sweep(39.9)) == []
     assert outcomes(wire.sweep(40.0)) == [Outcome.ABANDONED]
+
+
+# Whether a call waits on it
+
+
+def test_a_stream_of_a_session_is_awaited_only_where_it_goes_on_from_a_calls() -> None:
+    wire = Wire()
+    wire.suspend(mcp_session_id=S)
+    idle = wire.stream(mcp_session_id=S)
+    resuming = wire.stream(mcp_session_id=S, last_event_id=b"1")
+    assert not idle.tap.awaits()
+    assert resuming.tap.awaits()
+    assert outcomes(resuming.send(sse(result(1)))) == [Outcome.SUCCESS]
+    assert not resuming.tap.awaits()
+
+
+def test_a_stream_of_the_old_transport_is_awaited_while_a_call_is_open() -> None:
+    wire = Wire()
+    stream = wire.announce()
+    assert not stream.tap.awaits()
+    wire.post(request(1), target=b"/m").answer(b"", 202, {})
+    assert stream.tap.awaits()
+    assert outcomes(stream.send(sse(result(1)))) == [Outcome.SUCCESS]
+    assert not stream.tap.awaits()
+
+
+def test_a_stream_of_which_nothing_is_known_is_awaited_where_it_names_an_event() -> None:
+    wire = Wire()
+    assert not wire.stream().tap.awaits()
+    assert wire.stream(last_event_id=b"lost").tap.awaits()
+
+
+def test_the_answer_to_a_post_is_always_awaited() -> None:
+    wire = Wire()
+    assert wire.post(request(1)).tap.awaits()
