@@ -24,32 +24,23 @@ BUFFER_HIGH_WATER = 65_536
 _ENDLESS = 1 << 60  # more than there can be; still an integer without a heap object once compiled
 
 
-class Context:
-    """One listener's rules, its pool and its connections."""
+class Rules:
+    """What is done with each request, as the configuration says it: replaced whole, never changed.
+
+    A plain class, like the others here: mypyc makes native ones of them (tools/compile).
+    """
 
     __slots__ = (
-        "answered_at",
         "authority",
-        "clients",
-        "clock",
-        "closes_clients",
         "extra_headers",
         "forwarding",
-        "hang_ups",
         "host_rule",
-        "known_heads",
-        "limits",
         "origins",
-        "pool",
         "rewrite_host",
-        "room",
-        "taps",
-        "timeouts",
         "via",
     )
 
-    # A plain class: mypyc cannot compile a dataclass with a factory (tools/compile).
-    def __init__(  # noqa: PLR0913  # what a listener is made of, each named
+    def __init__(
         self,
         *,
         authority: bytes,
@@ -59,13 +50,6 @@ class Context:
         forwarding: Forwarding | None,
         via: bytes,
         extra_headers: tuple[tuple[bytes, bytes], ...],
-        limits: LimitSettings,
-        timeouts: TimeoutSettings,
-        taps: TapFactory,
-        pool: "UpstreamPool",
-        known_heads: KnownHeads[RequestHead],
-        clock: Callable[[], float],
-        closes_clients: bool,
     ) -> None:
         self.authority = authority
         """The upstream's, for a Host field that is missing or to be rewritten."""
@@ -81,17 +65,48 @@ class Context:
         """Our name in the field Via; empty leaves it as it came."""
         self.extra_headers = extra_headers
         """Fields to set towards the upstream."""
+
+
+class Context:
+    """One listener's rules, its pool and its connections."""
+
+    __slots__ = (
+        "answered_at",
+        "clients",
+        "clock",
+        "closes_clients",
+        "hang_ups",
+        "known_heads",
+        "limits",
+        "pool",
+        "room",
+        "rules",
+        "taps",
+        "timeouts",
+    )
+
+    def __init__(
+        self,
+        *,
+        rules: Rules,
+        limits: LimitSettings,
+        timeouts: TimeoutSettings,
+        taps: TapFactory,
+        pool: "UpstreamPool",
+        clock: Callable[[], float],
+    ) -> None:
+        self.rules = rules
         self.limits = limits
         self.timeouts = timeouts
         self.taps = taps
         self.pool = pool
-        self.known_heads = known_heads
+        self.known_heads = KnownHeads[RequestHead]()
         """Request heads that were parsed, and admitted, before."""
         self.clock = clock
         """Monotonic seconds."""
         self.answered_at = float("-inf")
         """When the upstream's last answer was reported; minus infinity after a failure."""
-        self.closes_clients = closes_clients
+        self.closes_clients = not timeouts.client_idle
         """True where answers end their connections: no keep-alive is wanted, or the listener
         closed."""
         self.clients: set[ClientConnection] = set()
@@ -99,7 +114,11 @@ class Context:
         """How many more exchanges may use the upstream at once."""
         self.hang_ups = HangUps()
 
-    def change_limits(self, limits: LimitSettings) -> None:
-        """Take other limits; what runs goes on, whatever they are."""
+    def change(self, rules: Rules, *, limits: LimitSettings, timeouts: TimeoutSettings) -> None:
+        """Take others from the next request on; what runs goes on, whatever they are."""
+        self.rules = rules
+        # They were admitted by the old rules, and hold the old headers.
+        self.known_heads.clear()
         self.room += (limits.requests or _ENDLESS) - (self.limits.requests or _ENDLESS)
         self.limits = limits
+        self.timeouts = timeouts

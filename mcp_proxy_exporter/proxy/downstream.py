@@ -103,9 +103,10 @@ class ClientConnection(asyncio.Protocol):
         if not reader.pending:
             self._since = now  # the limit of a head counts from its first byte
         context = self._context
-        known = reader.take_known(data) if context.host_rule is None and context.room > 0 else None
+        is_short = context.rules.host_rule is None and context.room > 0
+        known = reader.take_known(data) if is_short else None
         if known is not None:
-            self.exchange = exchange = HttpExchange(self._context, self, known[0], now)
+            self.exchange = exchange = HttpExchange(context, self, known[0], now)
             exchange.send_known(known[1])
             return
         self._feeding = True

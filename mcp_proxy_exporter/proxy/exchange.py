@@ -77,7 +77,7 @@ class HttpExchange(Relay):
             forwarded = self._client.recall(head)
             self._personal = forwarded or b""
         try:
-            if forwarded is None or context.host_rule is not None:
+            if forwarded is None or context.rules.host_rule is not None:
                 forwarded = self._admit(head)
             if context.room <= 0:
                 raise overloaded("too_many_requests")
@@ -121,30 +121,31 @@ class HttpExchange(Relay):
 
     def _admit(self, head: RequestHead) -> bytes:
         """Return the head for the upstream; raise `Rejected` where there is none."""
-        context = self._context
+        rules = self._context.rules
         target, authority = resolve_target(head)
         check_fields(head)
         asked = authority if authority is not None else head.fields.get(b"host", b"")
-        if context.host_rule is not None:
-            context.host_rule.check(asked, self._client.local_host)
-        if context.origins is not None:
-            check_origin(head, context.origins)
-        if context.via:
-            check_loop(head, context.via)
-        host = context.rewrite_host
+        if rules.host_rule is not None:
+            rules.host_rule.check(asked, self._client.local_host)
+        if rules.origins is not None:
+            check_origin(head, rules.origins)
+        if rules.via:
+            check_loop(head, rules.via)
+        host = rules.rewrite_host
         if host is None:
             # HTTP/1.0 may come without Host; HTTP/1.1 may not be spoken without (RFC 9112, 3.2).
             known = authority is not None or b"host" in head.fields
-            host = authority if known else context.authority
-        extra = context.extra_headers
+            host = authority if known else rules.authority
+        extra = rules.extra_headers
         dropped: frozenset[bytes] = frozenset()
-        personal = context.forwarding is not None and context.forwarding.concerns(head)
-        if context.forwarding is not None and personal:
-            dropped, added = context.forwarding.replace(head, self._client.describe(asked))
+        forwarding = rules.forwarding
+        personal = forwarding is not None and forwarding.concerns(head)
+        if forwarding is not None and personal:
+            dropped, added = forwarding.replace(head, self._client.describe(asked))
             configured = {name.lower() for name, _ in extra}
             extra = (*[field for field in added if field[0].lower() not in configured], *extra)
         forwarded = forward_request(
-            head, target=target, host=host, extra=extra, dropped=dropped, via=context.via
+            head, target=target, host=host, extra=extra, dropped=dropped, via=rules.via
         )
         if personal:  # it says who asked, and the same head may come from others
             self._personal = forwarded

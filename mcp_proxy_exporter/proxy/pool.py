@@ -143,14 +143,11 @@ class UpstreamPool:
         try:
             connection = await self._open_connection()
             connection.check_open()
-        except (OSError, UnicodeError) as error:
+        except Exception as error:  # noqa: BLE001  # whatever it is, the client must not wait for ever
+            if not isinstance(error, (OSError, UnicodeError)):  # then it is our own fault
+                loop = asyncio.get_running_loop()
+                loop.call_exception_handler({"message": "connecting failed", "exception": error})
             reason = _reason(error)
-            exchange.fail(UpstreamError(reason, _DETAILS[reason]))
-            return
-        except Exception as error:  # noqa: BLE001  # our fault, and its client would wait for ever
-            loop = asyncio.get_running_loop()
-            loop.call_exception_handler({"message": "connecting failed", "exception": error})
-            reason = UpstreamReason.CONNECT_FAILED
             exchange.fail(UpstreamError(reason, _DETAILS[reason]))
             return
         self._open.add(connection)

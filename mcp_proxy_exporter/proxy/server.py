@@ -20,11 +20,10 @@ from mcp_proxy_exporter.config import (
     UnixAddress,
 )
 from mcp_proxy_exporter.proxy.admission import HostRule
-from mcp_proxy_exporter.proxy.context import Context
+from mcp_proxy_exporter.proxy.context import Context, Rules
 from mcp_proxy_exporter.proxy.deadlines import Deadlines
 from mcp_proxy_exporter.proxy.downstream import ClientConnection
 from mcp_proxy_exporter.proxy.forwarding import Forwarding
-from mcp_proxy_exporter.proxy.heads import KnownHeads
 from mcp_proxy_exporter.proxy.pool import UpstreamPool
 from mcp_proxy_exporter.proxy.sockets import allow_descriptors
 from mcp_proxy_exporter.proxy.tls import (
@@ -72,22 +71,13 @@ class ProxyServer:
             report=taps.report,
             clock=clock,
         )
-        rewrite = _rewritten_host(settings)
         self._context = Context(
-            authority=upstream.authority,
-            rewrite_host=rewrite,
-            host_rule=None if rewrite is None else _host_rule(settings),
-            origins=_origins(settings),
-            forwarding=_forwarding(settings),
-            via=settings.via.encode("ascii"),
-            extra_headers=settings.header_fields(),
+            rules=_make_rules(settings),
             limits=limits,
             timeouts=timeouts,
             taps=taps,
             pool=pool,
-            known_heads=KnownHeads(),
             clock=clock,
-            closes_clients=not timeouts.client_idle,
         )
         self._deadlines = Deadlines(self._context)
         self._server: asyncio.Server | None = None
@@ -138,20 +128,10 @@ class ProxyServer:
         Name, addresses and whether a side has TLS stay (`config.find_fixed`). Limits of a head are
         those of the time when its connection was opened.
         """
-        context = self._context
-        rewrite = _rewritten_host(settings)
         self._settings = settings
-        context.rewrite_host = rewrite
-        context.host_rule = None if rewrite is None else _host_rule(settings)
-        context.origins = _origins(settings)
-        context.forwarding = _forwarding(settings)
-        context.via = settings.via.encode("ascii")
-        context.extra_headers = settings.header_fields()
-        context.change_limits(limits)
-        context.timeouts = timeouts
+        context = self._context
+        context.change(_make_rules(settings), limits=limits, timeouts=timeouts)
         context.closes_clients = self._leaving or not timeouts.client_idle
-        # They were admitted by the old rules, and hold the old headers.
-        context.known_heads.clear()
         context.pool.change(server_name=_server_name(settings), limits=limits, timeouts=timeouts)
 
     def change_tls(self, tls: TlsContexts) -> None:
@@ -218,6 +198,19 @@ class ProxyServer:
 def _server_name(settings: ServerSettings) -> str:
     address = settings.target.address
     return settings.tls.server_name or (address.host if isinstance(address, TcpAddress) else "")
+
+
+def _make_rules(settings: ServerSettings) -> Rules:
+    rewrite = _rewritten_host(settings)
+    return Rules(
+        authority=settings.target.authority,
+        rewrite_host=rewrite,
+        host_rule=None if rewrite is None else _host_rule(settings),
+        origins=_origins(settings),
+        forwarding=_forwarding(settings),
+        via=settings.via.encode("ascii"),
+        extra_headers=settings.header_fields(),
+    )
 
 
 def _rewritten_host(settings: ServerSettings) -> bytes | None:

@@ -157,7 +157,9 @@ async def test_more_room_can_be_made_while_requests_run(
     ):
         await first.send(GET)
         await upstream.wait_for_requests(1)
-        running.server._context.change_limits(LimitSettings(requests=after))
+        context = running.server._context
+        limits = LimitSettings(requests=after)
+        context.change(context.rules, limits=limits, timeouts=context.timeouts)
         await second.send(GET)
         assert (await second.read_response()).status == 204
 
