@@ -146,10 +146,6 @@ class CallSlots:
     def release(self, opened: OpenCall) -> None:
         """Give up what a call took."""
         self._calls.give(1)
-        self.forget(opened)
-
-    def forget(self, opened: OpenCall) -> None:
-        """Give up the bytes that a call took."""
         if opened.kept is not None:
             self.kept.give(len(opened.kept.request))
 

@@ -15,6 +15,7 @@ import msgspec
 from mcp_proxy_exporter.protocol.elements import split
 from mcp_proxy_exporter.protocol.events import Event, Tool, ToolsListed, ToolsSeen
 from mcp_proxy_exporter.protocol.ids import MAX_TEXT
+from mcp_proxy_exporter.protocol.params import read_anyhow
 
 # Places in listings where a next page may be asked for. Several clients may be sent on by the same
 # cursor, so a place stays until younger ones push it out.
@@ -41,23 +42,19 @@ class _Annotations(msgspec.Struct, gc=False, frozen=True, rename="camel"):
 _NO_HINTS: Final = _Annotations()
 
 
-class _Tool(msgspec.Struct, gc=False, frozen=True, rename="camel"):
+class _LooseTool(msgspec.Struct, gc=False, frozen=True, rename="camel"):
     """A definition; of the large members only the JSON text, to be measured."""
 
     name: str
+    description: msgspec.Raw = msgspec.Raw(b"")
+    input_schema: msgspec.Raw = msgspec.Raw(b"")
+    output_schema: msgspec.Raw = msgspec.Raw(b"")
+
+
+class _Tool(_LooseTool, gc=False, frozen=True, rename="camel"):
+    """A definition whose annotations are what the schema makes them."""
+
     annotations: _Annotations | None = None
-    description: msgspec.Raw = msgspec.Raw(b"")
-    input_schema: msgspec.Raw = msgspec.Raw(b"")
-    output_schema: msgspec.Raw = msgspec.Raw(b"")
-
-
-class _LooseTool(msgspec.Struct, gc=False, frozen=True, rename="camel"):
-    """A definition whose annotations are not what the schema makes them."""
-
-    name: str
-    description: msgspec.Raw = msgspec.Raw(b"")
-    input_schema: msgspec.Raw = msgspec.Raw(b"")
-    output_schema: msgspec.Raw = msgspec.Raw(b"")
 
 
 class _Named(msgspec.Struct, gc=False, frozen=True):
@@ -143,14 +140,12 @@ def place_of(cursor: str | None) -> bytes | None:
 
 def _read_page(result: msgspec.Raw) -> tuple[_Part, bytes | None] | None:
     """Return what an answer lists and the place of the next one; None if it lists nothing."""
-    try:
-        page = _decode_page(result)
-    except (ValueError, RecursionError):
+    page = read_anyhow(_decode_page, result)
+    if page is None:
         return None
     definitions = split(page.tools)
     if definitions is None:
         return None
-    size = len(result)
     digest = _digest if _count_values(page.tools) <= MAX_VALUES else _digest_text
     tools: dict[str, Tool] = {}
     more: set[str] = set()
@@ -162,12 +157,9 @@ def _read_page(result: msgspec.Raw) -> tuple[_Part, bytes | None] | None:
         else:
             more.add(_read_name(raw))
     more -= {"", *tools}
-    try:
-        cursor = _decode_text(page.next_cursor)
-    except ValueError:
-        cursor = None
+    cursor = read_anyhow(_decode_text, page.next_cursor)
     count = len(more) + max(0, len(definitions) - MAX_NAMED)
-    return _Part(tuple(tools.values()), count, size), place_of(cursor)
+    return _Part(tuple(tools.values()), count, len(result)), place_of(cursor)
 
 
 def _count_values(array: msgspec.Raw) -> int:
@@ -180,25 +172,17 @@ def _count_values(array: msgspec.Raw) -> int:
 
 def _read_name(raw: msgspec.Raw) -> str:
     """Return a tool's name; empty if it has none."""
-    try:
-        return _decode_named(raw).name[:MAX_TEXT]
-    except (ValueError, RecursionError):
-        return ""
+    tool = read_anyhow(_decode_named, raw)
+    return "" if tool is None else tool.name[:MAX_TEXT]
 
 
 def _read_tool(raw: msgspec.Raw, digest: Callable[[msgspec.Raw], bytes]) -> Tool | None:
     """Return a tool; None if it has no name."""
-    hints = None
-    tool: _Tool | _LooseTool
-    try:
-        tool = strict = _decode_tool(raw)
-        hints = strict.annotations
-    except (ValueError, RecursionError):
-        try:
-            tool = _decode_loose_tool(raw)
-        except (ValueError, RecursionError):
-            return None
-    hints = hints or _NO_HINTS
+    strict = read_anyhow(_decode_tool, raw)
+    tool = strict or read_anyhow(_decode_loose_tool, raw)
+    if tool is None:
+        return None
+    hints = (None if strict is None else strict.annotations) or _NO_HINTS
     description, inputs, outputs = map(
         len, (tool.description, tool.input_schema, tool.output_schema)
     )

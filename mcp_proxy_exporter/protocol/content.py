@@ -14,7 +14,7 @@ import msgspec
 from mcp_proxy_exporter.protocol.elements import split
 from mcp_proxy_exporter.protocol.events import Content
 from mcp_proxy_exporter.protocol.ids import MAX_TEXT
-from mcp_proxy_exporter.protocol.params import is_absent
+from mcp_proxy_exporter.protocol.params import is_absent, read_anyhow
 
 # Blocks of one result that are looked at: 5 ms. Ten times what servers are known to send.
 MAX_BLOCKS: Final = 10_000
@@ -48,7 +48,9 @@ _decode_any = msgspec.json.Decoder().decode
 def read_blocks(content: msgspec.Raw) -> list[Block] | None:
     """Read ``content`` whose elements may be anything; None if it is no array."""
     elements = split(content)
-    return None if elements is None else [_read_block(raw) for raw in elements[:MAX_BLOCKS]]
+    if elements is None:
+        return None
+    return [read_anyhow(_decode_block, raw) or _ODD for raw in elements[:MAX_BLOCKS]]
 
 
 def measure(blocks: Sequence[Block] | None, structured: msgspec.Raw) -> Content | None:
@@ -71,13 +73,6 @@ def _types(blocks: Sequence[Block]) -> tuple[str, ...]:
     return tuple((block.type or "")[:MAX_TEXT] for block in blocks[:MAX_BLOCKS])
 
 
-def _read_block(raw: msgspec.Raw) -> Block:
-    try:
-        return _decode_block(raw)
-    except (ValueError, RecursionError):
-        return _ODD
-
-
 def _count_repeated(blocks: Sequence[Block], structured: msgspec.Raw) -> int:
     """Return the bytes of the texts that say what `structured` says."""
     if len(structured) > MAX_COMPARED:
@@ -94,9 +89,8 @@ def _count_repeated(blocks: Sequence[Block], structured: msgspec.Raw) -> int:
 
 
 def _measure_repetition(raw: msgspec.Raw, meant: "_Meaning") -> int:
-    try:
-        text = _decode_text(raw)
-    except ValueError:  # no string
+    text = read_anyhow(_decode_text, raw)
+    if text is None:
         return 0
     said = text.encode()
     return len(said) if meant.is_said_by(text, said) else 0

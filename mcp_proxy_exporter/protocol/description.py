@@ -11,6 +11,7 @@ import msgspec
 
 from mcp_proxy_exporter.protocol.events import ServerDescribed
 from mcp_proxy_exporter.protocol.ids import MAX_TEXT
+from mcp_proxy_exporter.protocol.params import read_anyhow
 
 _ABSENT: Final = msgspec.Raw(b"")
 
@@ -57,20 +58,14 @@ def read_initialize(result: msgspec.Raw, protocol_version: str | None) -> Sequen
 def read_discovery(result: msgspec.Raw, protocol_version: str | None) -> Sequence[ServerDescribed]:
     """Read an answer to ``server/discover``; nothing if the server says nothing of itself."""
     read = _read_result(result)
-    try:
-        info = _decode_meta(read.meta).info
-    except (ValueError, RecursionError):
-        info = _ABSENT
-    return _describe(info, read.instructions, protocol_version)
+    meta = read_anyhow(_decode_meta, read.meta) or _Meta()
+    return _describe(meta.info, read.instructions, protocol_version)
 
 
 def _describe(
     info: msgspec.Raw, instructions: msgspec.Raw, protocol_version: str | None
 ) -> Sequence[ServerDescribed]:
-    try:
-        read = _decode_info(info)
-    except (ValueError, RecursionError):
-        read = _Info()
+    read = read_anyhow(_decode_info, info) or _Info()
     name, version = _read_text(read.name), _read_text(read.version)
     size = 0 if _read_text(instructions) is None else len(instructions)
     if name is None and version is None and not size:
@@ -79,14 +74,9 @@ def _describe(
 
 
 def _read_result(result: msgspec.Raw) -> _Result:
-    try:
-        return _decode_result(result)
-    except (ValueError, RecursionError):
-        return _Result()
+    return read_anyhow(_decode_result, result) or _Result()
 
 
 def _read_text(raw: msgspec.Raw) -> str | None:
-    try:
-        return _decode_text(raw)[:MAX_TEXT]
-    except ValueError:
-        return None
+    text = read_anyhow(_decode_text, raw)
+    return None if text is None else text[:MAX_TEXT]

@@ -146,3 +146,14 @@ def read_or_none(read: Callable[[msgspec.Raw], T], raw: msgspec.Raw) -> T | None
         return read(raw)
     except msgspec.DecodeError:
         return None
+
+
+def read_anyhow(read: Callable[[msgspec.Raw], T], raw: msgspec.Raw) -> T | None:
+    """Read a member that nobody has looked into; None also if it is no UTF-8 or nested too deeply.
+
+    Within a request such a text is mended and read again instead (`jsonrpc`).
+    """
+    try:
+        return read(raw)
+    except (ValueError, RecursionError):
+        return None

@@ -28,6 +28,7 @@ from mcp_proxy_exporter.protocol.events import (
     MessageKind,
     MessageSeen,
     ToolsChanged,
+    Transcript,
 )
 from mcp_proxy_exporter.protocol.ids import IdKey, equal_number, id_key
 from mcp_proxy_exporter.protocol.inputs import INPUT_METHODS
@@ -128,9 +129,7 @@ class ExchangeTracker(msgspec.Struct, eq=False, gc=False):
             events = (seen, closed, *learned)
         # Last: whatever breaks before leaves the call open, for `close` to count it.
         self.remove(key, opened)
-        state.calls.give(1)
-        if opened.kept is not None:
-            state.slots.forget(opened)
+        state.slots.release(opened)
         self.remember(key, opened.call.method)
         return events
 
@@ -199,14 +198,15 @@ class ExchangeTracker(msgspec.Struct, eq=False, gc=False):
         """Begin a call."""
         opened = open_call(method, message.params, self.client, self.traceparent, now)
         state = self.state
+        wants = state.wants
+        wanted = wants is not None and method == TOOL_CALL and wants(opened.call.name)
         made: Sequence[Event] = ()
         if not state.calls.take(1):
             made = state.scopes.make_room(now)
             if not made:
-                return self._refuse(opened.call, text)
+                return _refuse(opened.call, state.slots.refuse(text) if wanted else None)
             state.calls.take(1)
-        wants = state.wants
-        if wants is not None and method == TOOL_CALL and wants(opened.call.name):
+        if wanted:
             state.slots.keep(opened, text)
         self.first_message_at = None  # what came before the request was whole is no answer to it
         key = message.id if type(message.id) is int else id_key(message.id)
@@ -228,18 +228,6 @@ class ExchangeTracker(msgspec.Struct, eq=False, gc=False):
         else:
             self.open_calls[key] = opened
         return events
-
-    def _refuse(self, call: Call, text: Text) -> Sequence[Event]:
-        """Count a call that there is no room to wait for."""
-        state = self.state
-        wants = state.wants
-        wanted = wants is not None and call.method == TOOL_CALL and wants(call.name)
-        transcript = state.slots.refuse(text) if wanted else None
-        return (
-            InspectionStopped(TOO_LARGE.reason),
-            CallOpened(call),
-            CallClosed(call, Outcome.UNINSPECTED, call.opened_at, transcript=transcript),
-        )
 
     def _close(self, key: IdKey, opened: OpenCall, outcome: Outcome, now: float) -> CallClosed:
         """Close a call that nothing answers."""
@@ -364,3 +352,12 @@ def _level(notification: Message) -> str | None:
     if notification.method != "notifications/message" or notification.params is None:
         return None
     return notification.params.level
+
+
+def _refuse(call: Call, transcript: Transcript | None) -> Sequence[Event]:
+    """Count a call that there is no room to wait for."""
+    return (
+        InspectionStopped(TOO_LARGE.reason),
+        CallOpened(call),
+        CallClosed(call, Outcome.UNINSPECTED, call.opened_at, transcript=transcript),
+    )

@@ -78,7 +78,7 @@ def judge(
     """
     result, error = response.result, response.error
     size = len(result)
-    if error is not None and (is_absent(result)):
+    if error is not None and is_absent(result):
         return _judge_error(error)
     if status >= FIRST_HTTP_ERROR:
         return Outcome.HTTP_ERROR, size or None, None, None
