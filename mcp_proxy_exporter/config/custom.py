@@ -6,12 +6,12 @@ nor what a call is (`expression` has its members).
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from fnmatch import fnmatchcase
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
 from mcp_proxy_exporter.config.expression import compile_expression
+from mcp_proxy_exporter.config.globs import matches
 from mcp_proxy_exporter.config.section import (
     Integer,
     KeyPath,
@@ -89,11 +89,6 @@ ExpressionText = Annotated[str, AfterValidator(_check_expression)]
 HelpText = Annotated[str, AfterValidator(_check_help)]
 Globs = Annotated[tuple[str, ...], AfterValidator(_check_globs)]
 """Patterns of names, any of which may match: ``*``, ``?``, ``[abc]``; case matters."""
-
-
-def matches(globs: Iterable[str], name: str) -> bool:
-    """Tell whether any of the patterns matches a name."""
-    return any(fnmatchcase(name, glob) for glob in globs)
 
 
 class CustomMetricSettings(Section):
@@ -207,5 +202,5 @@ def find_idle_patterns(
         ((index, "servers", place), f"matches no server; configured: {', '.join(servers)}")
         for index, rule in enumerate(rules)
         for place, glob in enumerate(rule.servers)
-        if not any(fnmatchcase(name, glob) for name in servers)
+        if not any(matches((glob,), name) for name in servers)
     ]

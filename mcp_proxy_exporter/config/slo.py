@@ -5,12 +5,12 @@ know how rules are made of it (`mcp_proxy_exporter.slo`). The proxy itself has n
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from fnmatch import fnmatchcase
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Protocol
 
 from pydantic import AfterValidator, Field
 
+from mcp_proxy_exporter.config.globs import is_chosen
 from mcp_proxy_exporter.config.section import KeyPath, Number, Section
 
 CALLS = "mcp_tool_calls_total"
@@ -124,9 +124,5 @@ def find_slo_faults(
         if slo.latency is not None and slo.latency not in bounds:
             known = ", ".join(f"{bound:g}" for bound in bounds)
             yield (index, "latency"), f"is no bucket of {DURATIONS}; there are: {known}"
-        if _matches(metrics.disable, slo.family) and not _matches(metrics.enable, slo.family):
+        if not is_chosen(slo.family, enable=metrics.enable, disable=metrics.disable):
             yield (index,), f"needs {slo.family}, which metrics.disable switches off"
-
-
-def _matches(globs: Iterable[str], name: str) -> bool:
-    return any(fnmatchcase(name, glob) for glob in globs)

@@ -5,7 +5,8 @@ when the files are looked at again (`mcp_proxy_exporter.proxy.tls`).
 """
 
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal, NoReturn, Self, TypeAlias
 
@@ -22,6 +23,7 @@ _VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 _ALPN = ("http/1.1",)
 _CERTIFICATE = b"-----BEGIN CERTIFICATE-----"
 _MISMATCH = "KEY_VALUES_MISMATCH"
+_NO_CERTIFICATE = "holds no certificate in PEM form"
 
 
 class WrongFile(ValueError):
@@ -72,12 +74,8 @@ class TlsSettings(Section):
 
     def build(self) -> ssl.SSLContext:
         """Make the context of a client; raise WrongFile."""
-        try:
+        with _reading_authorities("ca_file"):
             context = ssl.create_default_context(cafile=self.ca_file or None)
-        except ssl.SSLError:
-            raise WrongFile("ca_file", "holds no certificate in PEM form") from None
-        except OSError as error:
-            raise WrongFile("ca_file", describe_unreadable(error)) from None
         context.minimum_version = _VERSIONS[self.min_version]
         context.set_alpn_protocols(_ALPN)
         if self.cert_file:
@@ -121,12 +119,8 @@ class ListenTlsSettings(Section):
         context.set_alpn_protocols(_ALPN)
         _load_identity(context, self.cert_file, self.key_file)
         if self.client_ca_file:
-            try:
+            with _reading_authorities("client_ca_file"):
                 context.load_verify_locations(self.client_ca_file)
-            except ssl.SSLError:
-                raise WrongFile("client_ca_file", "holds no certificate in PEM form") from None
-            except OSError as error:
-                raise WrongFile("client_ca_file", describe_unreadable(error)) from None
             context.verify_mode = ssl.CERT_REQUIRED
         return context
 
@@ -147,6 +141,17 @@ def _try(build: Callable[[], object]) -> None:
         raise faults([((error.setting,), error.message)]) from None
 
 
+@contextmanager
+def _reading_authorities(setting: str) -> Iterator[None]:
+    """Say which setting's file is wrong."""
+    try:
+        yield
+    except ssl.SSLError:
+        raise WrongFile(setting, _NO_CERTIFICATE) from None
+    except OSError as error:
+        raise WrongFile(setting, describe_unreadable(error)) from None
+
+
 def _load_identity(context: ssl.SSLContext, cert_file: str, key_file: str) -> None:
     """Load a certificate and its key, and say which of the files is wrong: OpenSSL does not."""
     held = {}
@@ -156,7 +161,7 @@ def _load_identity(context: ssl.SSLContext, cert_file: str, key_file: str) -> No
         except OSError as error:
             raise WrongFile(setting, describe_unreadable(error)) from None
     if _CERTIFICATE not in held["cert_file"]:
-        raise WrongFile("cert_file", "holds no certificate in PEM form")
+        raise WrongFile("cert_file", _NO_CERTIFICATE)
     try:
         # Without a function OpenSSL would ask the terminal for a pass phrase, and wait.
         context.load_cert_chain(cert_file, key_file or None, password=_refuse_encrypted)

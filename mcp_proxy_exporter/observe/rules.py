@@ -9,7 +9,8 @@ from functools import lru_cache
 
 import msgspec
 
-from mcp_proxy_exporter.config.custom import CustomMetricSettings, SoftErrorSettings, matches
+from mcp_proxy_exporter.config.custom import CustomMetricSettings, SoftErrorSettings
+from mcp_proxy_exporter.config.globs import matches
 from mcp_proxy_exporter.config.interpreter import INTERPRETER
 from mcp_proxy_exporter.observe.custom import AllLabelSets, CustomMetric, make_metrics
 from mcp_proxy_exporter.observe.facts import Needs, Reading, find_needs, read_call

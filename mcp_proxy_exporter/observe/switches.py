@@ -7,9 +7,9 @@ where they are written (`config`) or who counts.
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
-from fnmatch import fnmatchcase
 from typing import Protocol, TypeAlias
 
+from mcp_proxy_exporter.config.globs import is_chosen, matches
 from mcp_proxy_exporter.config.models import DURATION_BUCKETS
 from mcp_proxy_exporter.config.section import check_bounds
 from mcp_proxy_exporter.observe.catalogue import FAMILIES
@@ -81,7 +81,7 @@ def find_faults(
     every = (*names, *COMPANIONS)
     for key, globs in (("disable", choices.disable), ("enable", choices.enable)):
         for index, glob in enumerate(globs):
-            if not any(fnmatchcase(name, glob) for name in every):
+            if not any(matches((glob,), name) for name in every):
                 yield (key, index), f"matches no metric family{_meant(glob, every)}"
     for name in choices.buckets:
         if name not in names:
@@ -119,16 +119,12 @@ def arrange(choices: Choices, families: Sequence[Family] = FAMILIES) -> tuple[Fa
 
 def _is_shown(family: Family, choices: Choices) -> bool:
     if family.optional and not choices.semconv:
-        return _is_any(family.name, choices.enable)
+        return matches(choices.enable, family.name)
     return _is_chosen(family.name, choices)
 
 
 def _is_chosen(name: str, choices: Choices) -> bool:
-    return _is_any(name, choices.enable) or not _is_any(name, choices.disable)
-
-
-def _is_any(name: str, globs: Iterable[str]) -> bool:
-    return any(fnmatchcase(name, glob) for glob in globs)
+    return is_chosen(name, enable=choices.enable, disable=choices.disable)
 
 
 def _buckets(family: Family, choices: Choices) -> tuple[float, ...]:

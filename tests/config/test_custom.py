@@ -4,34 +4,20 @@ from pathlib import Path
 
 import pytest
 
-from mcp_proxy_exporter.config import ConfigError, Settings, load
+from mcp_proxy_exporter.config import load
 from mcp_proxy_exporter.config.custom import (
     MAX_CUSTOM_METRICS,
     RESERVED_PREFIXES,
     CustomMetricSettings,
-    matches,
 )
+from mcp_proxy_exporter.config.globs import matches
 from mcp_proxy_exporter.observe.catalogue import FAMILIES
+from tests.support.configured import complain, read
 
-SERVER = '[[servers]]\nname = "cats"\nupstream = "http://h"\n'
 COUNTER = '[[metrics.custom]]\nname = "x_total"\ntype = "counter"\n'
 GAUGE = '[[metrics.custom]]\nname = "x"\ntype = "gauge"\nvalue = "arguments.x"\n'
 HISTOGRAM = GAUGE.replace("gauge", "histogram") + "buckets = [1]\n"
 RULE = '[[outcomes.soft_errors]]\nwhen = "error"\n'
-
-
-def read(tmp_path: Path, text: str) -> Settings:
-    """Load a file with one server and this."""
-    file = tmp_path / "proxy.toml"
-    file.write_text(SERVER + text)
-    return load(file)
-
-
-def complain(tmp_path: Path, text: str) -> list[str]:
-    """Give the problems of a wrong file, without its name."""
-    with pytest.raises(ConfigError) as caught:
-        read(tmp_path, text)
-    return str(caught.value).replace(f"{tmp_path / 'proxy.toml'}:", "").splitlines()
 
 
 def test_what_is_not_said_has_a_default(tmp_path: Path) -> None:

@@ -4,25 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from mcp_proxy_exporter.config import ConfigError, Settings, SloSettings, load
+from mcp_proxy_exporter.config import SloSettings, load
 from mcp_proxy_exporter.observe.catalogue import FAMILIES
+from tests.support.configured import complain, read
 
-SERVER = '[[servers]]\nname = "cats"\nupstream = "http://h"\n'
 SLO = "[[slo]]\nobjective = 0.99\n"
-
-
-def read(tmp_path: Path, text: str) -> Settings:
-    """Load a file with one server and this."""
-    file = tmp_path / "proxy.toml"
-    file.write_text(SERVER + text)
-    return load(file)
-
-
-def complain(tmp_path: Path, text: str) -> list[str]:
-    """Give the problems of a wrong file, without its name."""
-    with pytest.raises(ConfigError) as caught:
-        read(tmp_path, text)
-    return str(caught.value).replace(f"{tmp_path / 'proxy.toml'}:", "").splitlines()
 
 
 def test_what_is_not_said_has_a_default(tmp_path: Path) -> None:
