@@ -4,7 +4,6 @@ Knows its command line and its HTTP API; does not know what is asked.
 """
 
 import json
-import subprocess
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
@@ -13,12 +12,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-from tests.support.programs import find_free_port, find_tool, running
+from tests.support import monitoring
+from tests.support.programs import consult, find_free_port
 from tests.support.scrape import fetch
 
 SCRAPE_SECONDS = 1
 HTTP_SECONDS = 20.0
-HTTP_OK = 200
 
 CONFIGURATION = """\
 global: {{scrape_interval: {interval}s, evaluation_interval: {interval}s}}
@@ -44,13 +43,6 @@ class Engine:
 
     def __init__(self, origin: str) -> None:
         self.origin = origin
-
-    def is_ready(self) -> bool:
-        """Say whether it answers queries."""
-        try:
-            return fetch(self.origin, "/-/ready").status == HTTP_OK
-        except OSError:
-            return False
 
     def ask(self, path: str, parameters: Mapping[str, object]) -> Any:
         """Ask the API; what it warns of is an error, too."""
@@ -81,7 +73,8 @@ def run_prometheus(folder: Path, exporter: str, *rules: str) -> Iterator[Engine]
     for number, text in enumerate(rules):
         (folder / f"rules{number}.yml").write_text(text)
     written = CONFIGURATION.format(interval=SCRAPE_SECONDS, exporter=exporter, port=port)
-    with _serve(folder, port, written) as engine:
+    (folder / "prometheus.yml").write_text(written)
+    with serve_folder(folder, port) as engine:
         yield engine
 
 
@@ -90,28 +83,17 @@ def run_past(folder: Path, samples: str) -> Iterator[Engine]:
     """Run Prometheus with a past, written in OpenMetrics with times, and no present."""
     history = folder / "history.om"
     history.write_text(samples)
-    tool = [find_tool("promtool"), "tsdb", "create-blocks-from", "openmetrics"]
-    subprocess.run(
-        [*tool, str(history), str(folder / "data")], capture_output=True, timeout=60, check=True
-    )
-    with _serve(folder, find_free_port(), NO_TARGETS) as engine:
+    make = ("tsdb", "create-blocks-from", "openmetrics")
+    consult("promtool", *make, history, folder / "data", seconds=60)
+    (folder / "prometheus.yml").write_text(NO_TARGETS)
+    with serve_folder(folder) as engine:
         yield engine
 
 
 @contextmanager
-def _serve(folder: Path, port: int, written: str) -> Iterator[Engine]:
-    origin = f"http://127.0.0.1:{port}"
-    file = folder / "prometheus.yml"
-    file.write_text(written)
-    argv = [
-        find_tool("prometheus"),
-        f"--config.file={file}",
-        f"--storage.tsdb.path={folder / 'data'}",
-        f"--web.listen-address=127.0.0.1:{port}",
-        "--enable-feature=exemplar-storage",
-        "--log.level=warn",
-    ]
-    with running(argv) as program:
-        engine = Engine(origin)
-        program.wait_until(engine.is_ready, "ready")
-        yield engine
+def serve_folder(folder: Path, port: int | None = None) -> Iterator[Engine]:
+    """Run Prometheus by the configuration and on the data of a folder."""
+    options = ("--enable-feature=exemplar-storage", "--log.level=warn")
+    configured = folder / "prometheus.yml"
+    with monitoring.run_prometheus(configured, folder / "data", *options, port=port) as service:
+        yield Engine(f"http://{service.address}")

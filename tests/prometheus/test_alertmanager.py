@@ -2,7 +2,6 @@
 
 import json
 import re
-import subprocess
 from collections.abc import Iterator, Mapping
 from http.client import HTTPConnection
 from pathlib import Path
@@ -12,7 +11,7 @@ import pytest
 import yaml
 
 from tests.support.monitoring import Service, run_alertmanager, wait_for
-from tests.support.programs import find_tool
+from tests.support.programs import consult
 from tests.support.rule_files import ALERT_NAMES, PROMETHEUS
 
 CONFIG = PROMETHEUS / "alertmanager.yml"
@@ -27,15 +26,7 @@ BUDGET = {"job": "j", "server": "cats", "slo": "availability"}
 
 def run_amtool(*arguments: str) -> str:
     """Run amtool; it has to be content."""
-    done = subprocess.run(
-        [find_tool("amtool"), *arguments],
-        capture_output=True,
-        text=True,
-        timeout=AMTOOL_SECONDS,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    return consult("amtool", *arguments, seconds=AMTOOL_SECONDS)
 
 
 def uncomment(text: str) -> str:

@@ -1,7 +1,6 @@
 """The shipped rules: promtool's judgement, what they ask for, what they say, their runbooks."""
 
 import re
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -9,7 +8,7 @@ import yaml
 
 from mcp_proxy_exporter.observe.words import SEMCONV_CALLER_ERRORS
 from mcp_proxy_exporter.protocol.outcome import Outcome
-from tests.support.programs import find_tool
+from tests.support.programs import consult
 from tests.support.promql import find_strangers, read_query
 from tests.support.rule_files import (
     ALERT_NAMES,
@@ -35,15 +34,7 @@ ALERTS_DOCUMENT = (ROOT / "docs" / "alerts.md").read_text()
 
 def run_promtool(*arguments: str | Path) -> str:
     """Run promtool; it has to be content."""
-    done = subprocess.run(
-        [find_tool("promtool"), *arguments],
-        capture_output=True,
-        text=True,
-        timeout=PROMTOOL_SECONDS,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout + done.stderr
+    return consult("promtool", *arguments, seconds=PROMTOOL_SECONDS)
 
 
 def test_promtool_finds_nothing_wrong_with_the_rules() -> None:

@@ -2,7 +2,6 @@
 
 import random
 import re
-import subprocess
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from mcp_proxy_exporter.protocol.outcome import Outcome
 from mcp_proxy_exporter.slo import DEFAULT_SLOS, render_rules
 from mcp_proxy_exporter.slo.pattern import match_label, quote, translate
 from tests.support.product import run_configured
-from tests.support.programs import find_free_port, find_tool
+from tests.support.programs import consult, find_free_port
 from tests.support.promql import find_strangers, read_query
 from tests.support.rule_files import PROMETHEUS, ROOT, Alert, read_rules
 
@@ -50,15 +49,7 @@ NAMES = st.text(SPECIAL, min_size=1, max_size=6)
 
 def run_promtool(*arguments: str | Path) -> str:
     """Run promtool; it has to be content."""
-    done = subprocess.run(
-        [find_tool("promtool"), *arguments],
-        capture_output=True,
-        text=True,
-        timeout=50,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    return consult("promtool", *arguments, seconds=50)
 
 
 def print_rules(tmp_path: Path, text: str, capsys: pytest.CaptureFixture[str]) -> str:

@@ -4,7 +4,6 @@ Knows how to start them and how to ask them; does not know what is scraped or wh
 """
 
 import json
-import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -14,7 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from tests.support.programs import find_free_port, lack, running
+from tests.support.programs import find_free_port, find_tool, lack, running
 from tests.support.scrape import fetch
 
 LOOK_SECONDS = 0.1
@@ -23,15 +22,6 @@ HTTP_OK = 200
 DEBIAN_ALERTMANAGER = "prometheus-alertmanager"
 # Its build for Debian reads them from there only, where others have them inside.
 DEBIAN_TEMPLATES = Path("/usr/share/prometheus/alertmanager")
-
-
-def find_program(*names: str) -> str:
-    """Return the path of a program that goes by several names; without it, `lack`."""
-    found = next(filter(None, map(shutil.which, names)), None)
-    if found is None:
-        lack(f"{names[0]} is not on PATH")
-    assert found is not None
-    return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,10 +43,12 @@ class Service:
 
 
 @contextmanager
-def run_prometheus(config: Path, data: Path) -> Iterator[Service]:
-    """Run Prometheus with a configuration."""
-    options = [f"--config.file={config}", f"--storage.tsdb.path={data}"]
-    with _run(find_program("prometheus"), options) as service:
+def run_prometheus(
+    config: Path, data: Path, *options: str, port: int | None = None
+) -> Iterator[Service]:
+    """Run Prometheus with a configuration, on a port of its own unless one is given."""
+    files = [f"--config.file={config}", f"--storage.tsdb.path={data}"]
+    with _run(find_tool("prometheus"), [*files, *options], port) as service:
         yield service
 
 
@@ -64,7 +56,7 @@ def run_prometheus(config: Path, data: Path) -> Iterator[Service]:
 def run_alertmanager(config: Path, data: Path) -> Iterator[Service]:
     """Run one Alertmanager, without peers."""
     options = [f"--config.file={config}", f"--storage.path={data}", "--cluster.listen-address="]
-    program = find_program("alertmanager", DEBIAN_ALERTMANAGER)
+    program = find_tool("alertmanager", DEBIAN_ALERTMANAGER)
     if program.endswith(DEBIAN_ALERTMANAGER) and not DEBIAN_TEMPLATES.is_dir():
         lack(f"{program} wants its templates in {DEBIAN_TEMPLATES}")
     with _run(program, options) as service:
@@ -72,8 +64,8 @@ def run_alertmanager(config: Path, data: Path) -> Iterator[Service]:
 
 
 @contextmanager
-def _run(program: str, options: Sequence[str]) -> Iterator[Service]:
-    service = Service(address=f"127.0.0.1:{find_free_port()}")
+def _run(program: str, options: Sequence[str], port: int | None = None) -> Iterator[Service]:
+    service = Service(address=f"127.0.0.1:{port or find_free_port()}")
     with running([program, *options, f"--web.listen-address={service.address}"]) as process:
         process.wait_until(service.is_ready, "ready")
         yield service

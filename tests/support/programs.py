@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -154,10 +155,20 @@ def lack(reason: str) -> None:
     pytest.skip(reason)
 
 
-def find_tool(name: str) -> str:
-    """Return the path of a program on PATH; without it, `lack`."""
-    path = shutil.which(name)
+def find_tool(*names: str) -> str:
+    """Return the path of a program on PATH, which may go by several names; without it, `lack`."""
+    path = next(filter(None, map(shutil.which, names)), None)
     if path is None:
-        lack(f"{name} is not on PATH")
+        lack(f"{names[0]} is not on PATH")
     assert path is not None
     return path
+
+
+def consult(name: str, *arguments: str | Path, seconds: float) -> str:
+    """Run a program that has to be content; return what it says."""
+    done = subprocess.run(
+        [find_tool(name), *arguments], capture_output=True, text=True, timeout=seconds, check=False
+    )
+    said = done.stdout + done.stderr
+    assert done.returncode == 0, said
+    return said

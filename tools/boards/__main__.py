@@ -11,10 +11,11 @@ import argparse
 import shutil
 from pathlib import Path
 
+from tests.grafana.engine import serve_folder
 from tests.grafana.files import BOARDS
 from tools.boards.answers import ask_board
 from tools.boards.draw import bundle, draw
-from tools.boards.world import read_recording, record, run_prometheus
+from tools.boards.world import read_recording, record
 
 ROOT = Path(__file__).parents[2]
 CACHE = ROOT / ".cache" / "boards"
@@ -37,7 +38,7 @@ def main() -> None:
         record(world, arguments.seconds)
     bundle(CACHE / "page")
     recording = read_recording(world)
-    with run_prometheus(world) as engine:
+    with serve_folder(world) as engine:
         for board in arguments.boards or BOARDS:
             answers = ask_board(engine, recording, board, CHOSEN.get(board, {}))
             picture = PICTURES / f"board-{board.removeprefix('mcp-')}.png"

@@ -9,8 +9,8 @@ import itertools
 import json
 import math
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,12 +19,12 @@ import aiohttp
 
 from mcp_proxy_exporter.demo.clients import run_clients
 from mcp_proxy_exporter.demo.server import PATH, CatServer
-from tests.grafana.engine import Engine
+from tests.grafana.engine import serve_folder
 from tests.grafana.keepers import MODERN, TRACED, Keeper
 from tests.grafana.world import CATS_METRICS
 from tests.grafana.zoo import MESSAGE_LIMIT, TIME_LIMIT
 from tests.support.product import run_configured
-from tests.support.programs import find_free_port, find_tool, running
+from tests.support.programs import find_free_port
 from tools.boards.service import LIBRARY, WEATHER, CalmZoo, Service
 
 SCRAPE_SECONDS = 5
@@ -235,7 +235,7 @@ def record(folder: Path, seconds: float) -> None:
         interval=SCRAPE_SECONDS, rules=RULES, port=port, instance=INSTANCE
     )
     (folder / "prometheus.yml").write_text(configured)
-    with run_prometheus(folder):
+    with serve_folder(folder):
         recording = asyncio.run(_live(folder, port, seconds))
     (folder / "recording.json").write_text(json.dumps(asdict(recording)))
 
@@ -243,25 +243,6 @@ def record(folder: Path, seconds: float) -> None:
 def read_recording(folder: Path) -> Recording:
     """Return the time range of a run."""
     return Recording(**json.loads((folder / "recording.json").read_text()))
-
-
-@contextmanager
-def run_prometheus(folder: Path) -> Iterator[Engine]:
-    """Run Prometheus on the data of a folder."""
-    port = find_free_port()
-    origin = f"http://127.0.0.1:{port}"
-    argv = [
-        find_tool("prometheus"),
-        f"--config.file={folder / 'prometheus.yml'}",
-        f"--storage.tsdb.path={folder / 'data'}",
-        f"--web.listen-address=127.0.0.1:{port}",
-        "--enable-feature=exemplar-storage",
-        "--log.level=warn",
-    ]
-    with running(argv) as program:
-        engine = Engine(origin)
-        program.wait_until(engine.is_ready, "ready")
-        yield engine
 
 
 async def _live(folder: Path, admin: int, seconds: float) -> Recording:
