@@ -165,10 +165,9 @@ def find_tool(*names: str) -> str:
 
 
 def consult(name: str, *arguments: str | Path, seconds: float) -> str:
-    """Run a program that has to be content; return what it says."""
+    """Run a program that has to be content; return its answer, without its asides on stderr."""
     done = subprocess.run(
         [find_tool(name), *arguments], capture_output=True, text=True, timeout=seconds, check=False
     )
-    said = done.stdout + done.stderr
-    assert done.returncode == 0, said
-    return said
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
