@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 BUFFER_HIGH_WATER = 65_536
 """Bytes that wait for one slow side before the other is no longer read: asyncio's own default."""
 
+MAX_REFUSED = 64
+"""Connections beyond the limit that are told so; more are reset, so that the limit is one."""
+
 _ENDLESS = 1 << 60  # more than there can be; still an integer without a heap object once compiled
 
 

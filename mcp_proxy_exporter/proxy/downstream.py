@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import cast
 
 from mcp_proxy_exporter.protocol.events import HttpExchangeClosed, LimitHit
-from mcp_proxy_exporter.proxy.context import BUFFER_HIGH_WATER, Context
+from mcp_proxy_exporter.proxy.context import BUFFER_HIGH_WATER, MAX_REFUSED, Context
 from mcp_proxy_exporter.proxy.errors import Rejected, answer, overloaded
 from mcp_proxy_exporter.proxy.exchange import HttpExchange
 from mcp_proxy_exporter.proxy.forwarding import Asked, plain_address
@@ -25,8 +25,6 @@ _MAX_LINGER_SECONDS = 30.0  # and how long it may go on sending; nginx's default
 _MAX_PERSONAL = 4
 """Heads remembered for one client alone, where they say who asks: mostly it repeats one."""
 _MAX_PERSONAL_SIZE = 4096
-_MAX_REFUSED = 64
-"""Connections beyond the limit that are told so; more are reset, so that the limit is one."""
 
 
 class ClientConnection(asyncio.Protocol):
@@ -86,7 +84,7 @@ class ClientConnection(asyncio.Protocol):
         clients = self._context.clients
         limit = self._context.limits.connections
         if limit and len(clients) >= limit:
-            if len(clients) >= limit + _MAX_REFUSED:
+            if len(clients) >= limit + MAX_REFUSED:
                 self._context.taps.report(LimitHit(limit="connections"))
                 reset(transport)
             else:

@@ -20,19 +20,14 @@ from mcp_proxy_exporter.config import (
     UnixAddress,
 )
 from mcp_proxy_exporter.proxy.admission import HostRule
+from mcp_proxy_exporter.proxy.arrivals import Arrivals
 from mcp_proxy_exporter.proxy.context import Context, Rules
 from mcp_proxy_exporter.proxy.deadlines import Deadlines
 from mcp_proxy_exporter.proxy.downstream import ClientConnection
 from mcp_proxy_exporter.proxy.forwarding import Forwarding
 from mcp_proxy_exporter.proxy.pool import UpstreamPool
 from mcp_proxy_exporter.proxy.sockets import allow_descriptors
-from mcp_proxy_exporter.proxy.tls import (
-    HANDSHAKE_SECONDS,
-    SHUTDOWN_SECONDS,
-    ListenerContext,
-    TlsContexts,
-    make_contexts,
-)
+from mcp_proxy_exporter.proxy.tls import TlsContexts, make_contexts
 from mcp_proxy_exporter.tap import TapFactory
 
 _BACKLOG = 1024  # nginx takes 511, HAProxy more; the system caps it anyway
@@ -61,7 +56,6 @@ class ProxyServer:
         upstream = settings.target
         if tls is None:
             tls = make_contexts(settings)
-        self._listener_tls = None if tls.listener is None else ListenerContext(tls.listener)
         pool = UpstreamPool(
             upstream,
             tls=tls.upstream,
@@ -80,7 +74,10 @@ class ProxyServer:
             clock=clock,
         )
         self._deadlines = Deadlines(self._context)
-        self._server: asyncio.Server | None = None
+        self._server: asyncio.Server | Arrivals | None = None
+        self._arrivals: Arrivals | None = None
+        if tls.listener is not None:
+            self._arrivals = Arrivals(self._context, tls.listener, self._accept)
         self._leaving = False
         self._identity = (0, 0)
         self.addresses: list[str] = []
@@ -91,7 +88,6 @@ class ProxyServer:
         allow_descriptors()
         loop = asyncio.get_running_loop()
         address = self._settings.listen_address
-        tls = self._listener_tls
         if isinstance(address, UnixAddress):
             listening = _bind_unix(address.path)
             self._identity = _identify(address.path)
@@ -99,21 +95,16 @@ class ProxyServer:
                 self._accept, sock=listening, backlog=_BACKLOG
             )
             self.addresses = [str(address)]
+        elif self._arrivals is not None:
+            listens = await self._arrivals.start(address, _BACKLOG)
+            self._server = self._arrivals
+            self.addresses = [f"https://{one}" for one in listens]
         else:
             self._server = await loop.create_server(
-                self._accept,
-                address.host or None,
-                address.port,
-                backlog=_BACKLOG,
-                ssl=tls,
-                ssl_handshake_timeout=None if tls is None else HANDSHAKE_SECONDS,
-                ssl_shutdown_timeout=None if tls is None else SHUTDOWN_SECONDS,
+                self._accept, address.host or None, address.port, backlog=_BACKLOG
             )
-            scheme = "http" if tls is None else "https"
-            self.addresses = [
-                f"{scheme}://{TcpAddress(*listening.getsockname()[:2])}"
-                for listening in self._server.sockets
-            ]
+            names = [one.getsockname()[:2] for one in self._server.sockets]
+            self.addresses = [f"http://{TcpAddress(*name)}" for name in names]
         self._deadlines.start()
 
     def change(
@@ -136,8 +127,8 @@ class ProxyServer:
 
     def change_tls(self, tls: TlsContexts) -> None:
         """Use these for connections that begin from now on."""
-        if self._listener_tls is not None and tls.listener is not None:
-            self._listener_tls.newest = tls.listener
+        if self._arrivals is not None and tls.listener is not None:
+            self._arrivals.tls = tls.listener
         if tls.upstream is not None:
             self._context.pool.change_tls(tls.upstream)
 
@@ -155,6 +146,8 @@ class ProxyServer:
         context = self._context
         self.send_away()
         await self._until_gone(ClientConnection.drain, grace)
+        if self._arrivals is not None:
+            self._arrivals.abort()
         await self._until_gone(ClientConnection.shut_down, _FAREWELL_SECONDS)
         await self._until_gone(ClientConnection.abort, _FAREWELL_SECONDS)
         self._deadlines.stop()
@@ -176,9 +169,10 @@ class ProxyServer:
         """Count connections by (side, state): client or upstream, active or idle."""
         clients = self._context.clients
         active = sum(client.exchange is not None for client in clients)
+        arriving = 0 if self._arrivals is None else len(self._arrivals)
         return {
             ("client", "active"): active,
-            ("client", "idle"): len(clients) - active,
+            ("client", "idle"): len(clients) - active + arriving,
             ("upstream", "active"): self._context.pool.active,
             ("upstream", "idle"): self._context.pool.idle,
         }

@@ -47,6 +47,12 @@ def reset(transport: asyncio.Transport) -> None:
     transport.abort()
 
 
+def reset_socket(connection: socket.socket) -> None:
+    """End a connection in the same way that has no transport yet."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+    connection.close()
+
+
 def count_unsent(transport: asyncio.Transport, descriptor: int) -> int:
     """Return how many bytes the peer has not taken: ours, and those that wait in the system.
 

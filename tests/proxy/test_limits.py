@@ -194,7 +194,7 @@ async def test_a_connection_too_many_is_told_and_closed_and_the_others_go_on(
 async def test_far_too_many_connections_are_reset(
     proxy: ProxyFactory, upstream: ScriptedUpstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(downstream, "_MAX_REFUSED", 1)
+    monkeypatch.setattr(downstream, "MAX_REFUSED", 1)
     running = await proxy(upstream.url, limits=LimitSettings(connections=1))
     async with (
         RawClient.connecting(running.url) as first,
