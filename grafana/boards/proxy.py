@@ -11,6 +11,8 @@ _HTTP_DURATION: Final = "mcp_http_request_duration_seconds"
 _CONNECT: Final = "mcp_upstream_connect_duration_seconds"
 _OVERHEAD: Final = "mcp_proxy_overhead_seconds"
 _PROCESS: Final = ("job", "instance")
+_REFUSALS: Final = 'limit=~"connections|requests|head_.+|client_head|client_body|client_write"'
+"""Not the idle ones, which are everyday, nor the upstream's, which are failures already."""
 
 
 def _of_process(expr: str) -> str:
@@ -61,10 +63,11 @@ _TRAFFIC: Final = (
     ),
     draw.lines(
         draw.Head(
-            title="Upstream failures by reason",
+            title="Upstream failures and limits",
             description="Exchanges that the upstream did not answer, or broke. dns, tls and "
             "connect_*: it is not there or not reachable; closed_before_head and bad_response: it "
-            "is ill; *_timeout: a configured limit ran out.",
+            "is ill; *_timeout: a configured limit ran out. limit: what clients were refused or "
+            "cut for; connections and requests: there was no room.",
             empty="No failures",
             width=8,
         ),
@@ -72,6 +75,10 @@ _TRAFFIC: Final = (
         draw.Line(
             expr=f"{total(rate(pick('mcp_upstream_failures_total')), 'reason')} > 0",
             legend="{{reason}}",
+        ),
+        draw.Line(
+            expr=total(rate(pick("mcp_proxy_limit_hits_total", _REFUSALS)), "limit") + " > 0",
+            legend="limit: {{limit}}",
         ),
         stacked=True,
         bars=True,

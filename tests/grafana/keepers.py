@@ -38,6 +38,7 @@ EACH_SECOND = {
     "bulky": 1,
 }
 """Calls of 2026-07-28, by tool: how many in each second."""
+MANY_FIELDS = 300
 LIST_EVERY = 4
 """Seconds between two lists of the tools."""
 
@@ -83,6 +84,7 @@ class Keeper:
             self._delegate(),
             self._come_and_go(),
             self._ask(MODERN, "completion/complete", {}),
+            self._chatter(),
         ]
         if second % LIST_EVERY == 0:
             acts.append(self._ask(MODERN, "tools/list", {}))
@@ -137,6 +139,12 @@ class Keeper:
         await self._ask(MODERN, "server/discover", {}, who=who)
         session = await self._open_session("visitor")
         async with self._http.delete(self._url, headers=session) as answer:
+            await answer.read()
+
+    async def _chatter(self) -> None:
+        """Send more header fields than the proxy takes."""
+        fields = {f"X-Field-{number}": "" for number in range(MANY_FIELDS)}
+        async with self._http.get(self._url, headers=fields) as answer:
             await answer.read()
 
     async def _open_session(self, name: str) -> dict[str, str]:

@@ -62,6 +62,7 @@ MANY = {
     "stage": "faults of the program: none",
     "tool": "as chosen by the variable",
     "metric": "as configured",
+    "limit": "seven limits; one or two are reached at a time",
 }
 
 
