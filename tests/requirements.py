@@ -1,0 +1,255 @@
+"""The promises of docs/server-behavior.md, and the tests that hold the proxy to each.
+
+Knows ids and where tests stand; `tests/test_requirements.py` keeps both sides equal. Where a
+promise is wide, the tests named are those that fail first when it is broken, not all that touch it.
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+PROMISES: Final[Mapping[str, tuple[str, ...]]] = {
+    # Bytes
+    "B1": (
+        "proxy/test_torture.py::test_any_target_arrives_as_it_was_and_leads_nowhere_else",
+        "proxy/test_admission.py::test_origin_form_is_kept_byte_for_byte",
+    ),
+    "B2": (
+        "properties/test_transparency.py::test_what_passes_arrives_byte_for_byte",
+        "proxy/test_headers.py::test_fields_that_may_pass_pass_byte_for_byte",
+    ),
+    "B3": (
+        "properties/test_transparency.py::test_what_passes_arrives_byte_for_byte",
+        "proxy/test_streams.py::test_large_body_passes_a_slow_reader_in_flat_memory",
+    ),
+    "B4": (
+        "proxy/test_torture.py::test_a_request_without_a_body_gains_none",
+        "proxy/test_exchange.py::test_answer_without_a_body_keeps_both_connections",
+        "proxy/test_known_heads.py::test_answers_to_head_have_no_body_whatever_was_known",
+    ),
+    "B5": (
+        "proxy/test_exchange.py::test_expectation_is_forwarded_and_its_answer_relayed_before_the_body",
+        "proxy/test_exchange.py::test_interim_heads_split_at_every_byte_come_before_the_final_one",
+        "proxy/test_faults.py::test_interim_answer_does_not_hide_a_failure",
+    ),
+    "B6": (
+        "properties/test_transparency.py::test_what_passes_arrives_byte_for_byte",
+        "proxy/test_headers.py::test_hop_by_hop_fields_are_removed",
+        "proxy/test_exchange.py::test_chunks_are_framed_anew_with_their_trailers_both_ways",
+        "proxy/test_chunks.py::test_trailers_that_frame_route_or_authenticate_are_dropped",
+    ),
+    # Host
+    "H1": ("proxy/test_server.py::test_host_is_preserved_towards_plain_http",),
+    "H2": (
+        "proxy/test_tls.py::test_foreign_hosts_are_refused_before_the_upstream_hears_of_them",
+        "proxy/test_server.py::test_host_is_rewritten_on_request_and_foreign_ones_are_refused",
+        "proxy/test_admission.py::test_known_hosts_are_served",
+        "proxy/test_admission.py::test_other_hosts_are_misdirected",
+    ),
+    "H3": ("proxy/test_torture.py::test_any_target_arrives_as_it_was_and_leads_nowhere_else",),
+    # Who may ask
+    "A1": (
+        "proxy/test_server.py::test_foreign_origins_are_forbidden_and_listed_ones_served",
+        "proxy/test_server.py::test_the_upstream_judges_origins_where_none_is_listed",
+    ),
+    "A2": (
+        "proxy/test_forwarding.py::test_a_claim_is_replaced_by_the_truth",
+        "proxy/test_forwarding.py::test_uvicorn_reports_the_true_client",
+        "proxy/test_forwarding.py::test_clients_of_a_unix_socket_cannot_claim_an_address",
+    ),
+    "A3": ("proxy/test_forwarding.py::test_a_loop_of_two_proxies_is_ended_once_by_the_first",),
+    # What is refused
+    "F1": (
+        "proxy/test_bad_input.py::test_a_malformed_request_is_answered_and_goes_no_further",
+        "proxy/test_admission.py::test_look_alikes_of_framing_are_refused",
+        "properties/test_smuggling.py::test_other_parsers_read_what_is_sent_as_the_proxy_read_it",
+    ),
+    "F2": ("proxy/test_admission.py::test_end_to_end_fields_cannot_be_nominated",),
+    "F3": (
+        "proxy/test_bad_input.py::test_a_malformed_request_is_answered_and_goes_no_further",
+        "proxy/test_bad_input.py::test_a_malformed_request_behind_a_good_one_spoils_only_itself",
+        "proxy/test_bad_input.py::test_a_body_that_goes_wrong_half_way_never_ends_at_the_upstream",
+    ),
+    "F4": (
+        "proxy/test_bad_input.py::test_a_malformed_response_is_a_502",
+        "proxy/test_bad_input.py::test_a_response_that_goes_wrong_half_way_never_ends_at_the_client",
+    ),
+    "F5": (
+        "proxy/test_bad_input.py::test_an_upgrade_is_declined_and_what_follows_is_the_next_request",
+        "proxy/test_admission.py::test_tunnels_are_not_implemented",
+    ),
+    "F6": (
+        "proxy/test_downstream.py::test_pipelined_requests_are_answered_in_order",
+        "proxy/test_downstream.py::test_pipelined_bytes_behind_a_running_request_are_bounded",
+    ),
+    # Time
+    "T1": (
+        "proxy/test_streams.py::test_every_event_arrives_before_the_next_is_sent",
+        "proxy/test_streams.py::test_head_of_a_stream_arrives_before_its_first_event",
+        "proxy/test_exchange.py::test_every_byte_is_written_before_the_tap_sees_it",
+        "proxy/test_deadlines.py::test_silent_event_stream_stays_open_past_every_idle_limit",
+    ),
+    "T2": (
+        "proxy/test_streams.py::test_disconnect_reaches_the_upstream_at_once",
+        "proxy/test_downstream.py::test_half_closed_client_counts_as_gone",
+        "e2e/test_disconnect.py::test_modern_server_is_told_within_a_second",
+    ),
+    "T3": (
+        "proxy/test_faults.py::test_early_answer_is_relayed_while_uploading",
+        "proxy/test_early_answers.py::test_the_rest_of_a_refused_request_is_read_only_so_far",
+    ),
+    "T4": (
+        "proxy/test_faults.py::test_broken_length_reaches_client_short",
+        "proxy/test_faults.py::test_truncated_upstream_never_gets_a_last_chunk",
+        "proxy/test_faults.py::test_http_1_0_client_sees_truncation_as_a_reset",
+    ),
+    "T5": (
+        "proxy/test_streams.py::test_large_body_passes_a_slow_reader_in_flat_memory",
+        "proxy/test_streams.py::test_reader_that_never_reads_stops_the_writer",
+    ),
+    "T6": ("proxy/test_deadlines.py::test_slow_head_is_408_however_steadily_it_drips",),
+    "T7": ("proxy/test_deadlines.py::test_stalled_body_is_408_and_frees_the_upstream",),
+    "T8": (
+        "proxy/test_limits.py::test_a_client_that_never_reads_is_reset_and_the_upstream_freed",
+        "proxy/test_limits.py::test_a_client_that_reads_however_slowly_is_not_cut",
+    ),
+    "T9": ("proxy/test_deadlines.py::test_late_answer_is_504_where_that_is_limited",),
+    "T10": ("proxy/test_downstream.py::test_each_connection_asks_tcp_to_find_vanished_peers",),
+    # Answers of the proxy's own
+    "E1": ("proxy/test_errors.py::test_an_answer_is_plain_text_that_nobody_mistakes_for_json_rpc",),
+    "E2": (
+        "proxy/test_errors.py::test_every_upstream_fault_has_its_status_and_its_word",
+        "proxy/test_faults.py::test_answer_that_is_no_http_is_502",
+    ),
+    "E3": (
+        "proxy/test_torture.py::test_a_post_never_arrives_twice_at_a_server_that_closes_idle_connections",
+        "proxy/test_faults.py::test_safe_request_is_repeated_once_when_a_kept_connection_closes",
+    ),
+    "E4": (
+        "proxy/test_chaos.py::test_every_exchange_ends_once_whatever_either_side_does",
+        "proxy/test_torture.py::test_a_flapping_upstream_costs_its_own_time_only",
+    ),
+    # Figures
+    "M1": (
+        "e2e/test_every_family.py::test_family_equals_what_was_sent",
+        "e2e/test_ledger.py::test_tool_calls_equal_the_ledger",
+        "properties/test_wild_conversations.py::test_the_books_balance",
+    ),
+    "M2": (
+        "protocol/test_properties.py::test_the_events_do_not_depend_on_how_the_bytes_are_cut",
+        "protocol/test_captures.py::test_a_capture_gives_the_same_events_however_it_is_cut",
+    ),
+    "M3": (
+        "observe/test_labels.py::test_callers_cannot_use_up_the_places_of_listed_names",
+        "observe/test_exposition.py::test_hostile_names_never_break_a_scrape",
+    ),
+    "M4": (
+        "protocol/test_encoding.py::test_a_bomb_never_expands_beyond_the_limit",
+        "protocol/test_uninspected.py::test_a_bomb_is_not_held",
+        "protocol/test_jsonrpc.py::test_nesting_beyond_all_bounds_is_too_large",
+    ),
+    "M5": (
+        "observe/test_scrape.py::test_another_thread_does_not_wait_for_a_scrape",
+        "observe/test_exposition.py::test_a_scrape_in_another_thread_does_not_mind_traffic",
+    ),
+    # Shutdown
+    "D1": ("test_lifecycle.py::test_order_of_the_end",),
+    "D2": ("proxy/test_drain.py::test_stream_ends_properly_between_two_events_and_at_once",),
+    "D3": (
+        "proxy/test_drain.py::test_stream_that_an_answer_is_awaited_on_is_cut_after_the_grace",
+        "proxy/test_drain.py::test_compressed_stream_is_cut_because_nobody_sees_where_events_end",
+        "test_lifecycle.py::test_stream_that_a_call_waits_on_is_not_ended_before_its_answer",
+    ),
+    "D4": (
+        "test_app.py::test_drain_has_an_end",
+        "test_lifecycle.py::test_first_signal_is_exit_0_and_the_second_is_at_once",
+    ),
+    "D5": (
+        "test_lifecycle.py::test_signal_during_the_start_ends_the_process_quietly",
+        "test_lifecycle.py::test_first_process_of_a_container_obeys_signals",
+    ),
+    "D6": ("test_lifecycle.py::test_restarts_behind_a_balancer_lose_no_call",),
+    "D7": (
+        "test_app.py::test_readiness_goes_first_and_the_admin_last",
+        "test_admin.py::test_liveness_does_not_depend_on_readiness",
+        "test_cli.py::test_wrong_file_is_told_whole_and_nothing_starts",
+    ),
+    # Reload
+    "R1": (
+        "test_lifecycle_reload.py::test_hosts_timeouts_limits_and_log_level_change",
+        "test_lifecycle_reload.py::test_what_needs_a_restart_is_named_and_nothing_at_all_changes",
+    ),
+    "R2": (
+        "test_lifecycle_reload.py::test_slow_reading_holds_up_nobody_and_later_wishes_are_joined",
+        "test_lifecycle_reload.py::test_call_in_flight_is_not_harmed",
+    ),
+    "R3": ("test_lifecycle_reload.py::test_renewed_certificates_are_found_without_a_signal",),
+    # TLS
+    "S1": (
+        "proxy/test_tls.py::test_unknown_authority_is_a_tls_failure",
+        "proxy/test_tls.py::test_wrong_name_is_a_tls_failure_and_server_name_mends_it",
+        "proxy/test_tls.py::test_expired_certificate_is_a_tls_failure",
+        "test_lifecycle_reload.py::test_unverified_upstream_is_warned_of_at_each_start_and_shown",
+    ),
+    "S2": (
+        "proxy/test_tls.py::test_clients_come_by_tls",
+        "proxy/test_tls.py::test_old_versions_of_tls_are_refused",
+        "proxy/test_tls.py::test_clients_without_a_certificate_are_refused_where_one_is_asked_for",
+    ),
+    "S3": (
+        "proxy/test_arrivals.py::test_handshakes_count_as_connections_and_too_many_are_reset",
+        "proxy/test_arrivals.py::test_handshake_that_never_ends_is_ended",
+        "test_secrets.py::test_broken_handshakes_say_nothing",
+    ),
+    # Secrets
+    "X1": (
+        "test_secrets.py::test_traffic_leaves_nothing_but_figures",
+        "test_secrets.py::test_refusals_and_failures_repeat_nothing",
+    ),
+    "X2": ("test_secrets.py::test_exceptions_are_told_without_what_they_hold",),
+    "X3": (
+        "test_secrets.py::test_name_of_an_unknown_tool_is_told_as_one_line",
+        "test_logs.py::test_name_stays_one_short_line_of_ascii",
+        "test_logs.py::test_unknown_names_are_logged_once_a_minute_and_few_of_them",
+    ),
+    "X4": (
+        "test_admin.py::test_nothing_can_be_changed",
+        "test_admin.py::test_unknown_paths_are_not_found",
+        "test_admin.py::test_metrics_are_for_those_who_know_the_secret",
+        "test_app.py::test_each_listener_knows_its_own_paths_only",
+    ),
+    # Faults of the inspection
+    "I1": (
+        "test_fail_open.py::test_fault_at_any_step_is_counted_once_and_the_next_call_is_seen",
+        "test_fail_open.py::test_fault_at_every_step_at_once_costs_all_figures_and_no_byte",
+    ),
+    "I2": (
+        "test_fail_open.py::test_fault_at_any_step_is_counted_once_and_the_next_call_is_seen",
+        "test_logs.py::test_fault_is_counted_each_time_and_logged_once_per_stage_and_minute",
+    ),
+    "I3": ("test_fail_open.py::test_nothing_is_looked_at_where_inspection_is_off",),
+    # Connections
+    "C1": (
+        "proxy/test_limits.py::test_a_connection_too_many_is_told_and_closed_and_the_others_go_on",
+        "proxy/test_limits.py::test_far_too_many_connections_are_reset",
+    ),
+    "C2": (
+        "proxy/test_limits.py::test_a_request_too_many_is_told_at_once_and_its_connection_is_kept",
+    ),
+    "C3": (
+        "proxy/test_limits.py::test_each_refusal_names_its_setting",
+        "config/test_models.py::test_every_limit_has_a_count",
+    ),
+    "C4": (
+        "proxy/test_exchange.py::test_http_1_0_client_gets_its_answer_without_chunks_until_close",
+        "proxy/test_deadlines.py::test_idle_client_is_closed_without_a_word",
+    ),
+    "C5": (
+        "proxy/test_torture.py::test_ten_thousand_unsolicited_answers_reach_nobody",
+        "proxy/test_deadlines.py::test_idle_upstream_connection_is_closed_before_the_server_would",
+    ),
+    "C6": (
+        "soak/test_maps.py::test_two_thousand_lives_leave_nothing",
+        "soak/test_growth.py::test_thirty_thousand_sessions_leave_nothing",
+        "proxy/test_pool.py::test_client_that_leaves_at_any_moment_of_connecting_leaks_no_connection",
+    ),
+}
