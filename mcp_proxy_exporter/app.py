@@ -51,6 +51,9 @@ REVISION_VARIABLE = "MCP_PROXY_EXPORTER_REVISION"
 _CLOCK = time.perf_counter
 """Monotonic seconds of everything that is timed: the same ones in taps, data plane and figures."""
 
+_CATCH_UP_SECONDS = 1.0
+"""How long a scrape waits for what was seen and not looked at yet; mostly it is a millisecond."""
+
 _SWEEP = 1.0
 """Seconds between two looks for calls, sessions and tasks that are overdue."""
 
@@ -188,8 +191,7 @@ class Service:
         )
 
     async def _render(self, accept: str, compress: bool) -> Page:  # noqa: FBT001  # a callback
-        for taps in self._taps:
-            taps.drain()
+        await self._catch_up()
         # Counted here, because the proxies change their connections while a thread would look.
         self._connections = {name: proxy.connections() for name, proxy in self._proxies.items()}
         exposition = choose(accept)
@@ -199,6 +201,16 @@ class Service:
         return Page(
             body=written.body, content_type=exposition.content_type, content_encoding=encoding
         )
+
+    async def _catch_up(self) -> None:
+        """Wait until what has passed so far was looked at, so that no figure is late."""
+        loop = asyncio.get_running_loop()
+        looked: list[asyncio.Future[None]] = [loop.create_future() for _ in self._taps]
+        for taps, one in zip(self._taps, looked, strict=True):
+            taps.afterwards(partial(one.set_result, None))
+        late = [one for one in looked if not one.done()]
+        if late:
+            await asyncio.wait(late, timeout=_CATCH_UP_SECONDS)
 
     def _describe(self) -> list[Line]:
         return [

@@ -7,6 +7,7 @@ inspection, never a byte.
 """
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
@@ -67,8 +68,14 @@ Step = Callable[..., Sequence[Event]]
 
 _TURN = 0.002
 """Seconds of looking after which sockets are served again."""
-_MAX_QUEUED = 2048
-"""Steps that may wait; more are looked at without a pause, so that memory stays bounded."""
+_MAX_QUEUED = 512
+"""Steps that may wait; those beyond are looked at without a pause, so that memory stays bounded."""
+_CROWDED = 128
+"""Steps that wait in all from which on no exchange may bring more while any of its own wait."""
+_MAX_BEHIND = 262_144
+"""Bytes of one exchange that may wait before it may bring no more: one read of an event loop."""
+_LAST_SECONDS = 0.5
+"""For what is left when the process ends, and nobody asks for figures any more."""
 _SLICE = 16_384
 """Bytes of a body looked at in one step: some 5 ms where a peer sends the dearest there is."""
 
@@ -79,11 +86,13 @@ class TapFactory:
     With ``later`` nothing is looked at while bytes wait: what was seen is queued and looked at in
     one go once the event loop has served every socket that was ready. Bytes pass sooner, and the
     work costs half as much as between two system calls, whose traces in the CPU's caches it would
-    have to remove each time. Looking pauses for the sockets after `_TURN`, and the queue
-    is bounded.
+    have to remove each time. Looking pauses for the sockets after `_TURN`.
+
+    Some bytes cost more to look at than to send: an exchange that is `Tap.behind` has to be held
+    until it is not, or its peer would hold up all others.
     """
 
-    __slots__ = ("_clock", "_emit", "_inspector", "_later", "_on_fault", "_queue")
+    __slots__ = ("_asked", "_clock", "_emit", "_inspector", "_later", "_on_fault", "_queue")
 
     def __init__(
         self,
@@ -102,7 +111,14 @@ class TapFactory:
         self._on_fault = on_fault
         self._clock = clock
         self._later = later
-        self._queue: list[tuple[Callable[..., None], tuple[object, ...]]] = []
+        self._queue: deque[tuple[Callable[..., object], tuple[object, ...]]] = deque()
+        self._asked = False
+        """A turn is to come."""
+
+    @property
+    def crowded(self) -> bool:
+        """More waits than can be looked at soon."""
+        return len(self._queue) > _CROWDED
 
     def open(self, method: bytes, target: bytes, fields: Fields) -> "Tap | None":
         """Return the tap of one exchange; None where there is nothing to inspect."""
@@ -120,9 +136,7 @@ class TapFactory:
         if self._later is None:
             self._tell((event,))
         else:
-            if not self._queue:
-                self._later(self._take_turn)
-            self._queue.append((self._tell, ((event,),)))
+            self._put(self._tell, ((event,),))
 
     def add(self, tap: "Tap", stage: str, step: Step, *seen: object, last: bool = False) -> None:
         """Look at what a tap saw now, or later; ``last`` ends its exchange."""
@@ -132,12 +146,11 @@ class TapFactory:
             self._stop(tap, stage)
             return
         act = self._look_last if last else self._look
+        tap.steps += 1
         if self._later is None:
             act(tap, stage, step, (*seen, now))
-            return
-        if not self._queue:
-            self._later(self._take_turn)
-        self._queue.append((act, (tap, stage, step, (*seen, now))))
+        else:
+            self._put(act, (tap, stage, step, (*seen, now)))
 
     def sweep(self) -> None:
         """End what is overdue: to be called every few seconds."""
@@ -150,15 +163,24 @@ class TapFactory:
             return
         if self._later is None:
             self._end("sweep", self._inspector.sweep, now)
-            return
-        # In its turn: what was seen before may be what an overdue call waits for.
-        if not self._queue:
-            self._later(self._take_turn)
-        self._queue.append((self._end, ("sweep", self._inspector.sweep, now)))
+        else:
+            # In its turn: what was seen before may be what an overdue call waits for.
+            self._put(self._end, ("sweep", self._inspector.sweep, now))
+
+    def afterwards(self, act: Callable[[], object]) -> None:
+        """Call something once all that was seen so far has been looked at."""
+        if self._queue:
+            self._queue.append((act, ()))
+        else:
+            act()
 
     def close(self) -> None:
         """End what waits for its client, once every exchange is over."""
-        self.drain()
+        until = time.perf_counter() + _LAST_SECONDS
+        while self._queue and time.perf_counter() < until:
+            act, details = self._queue.popleft()
+            act(*details)
+        self._queue.clear()
         if self._inspector is None:
             return
         try:
@@ -176,12 +198,6 @@ class TapFactory:
         else:
             self._tell(events)
 
-    def drain(self) -> None:
-        """Look at everything that was queued."""
-        queue, self._queue = self._queue, []
-        for act, details in queue:
-            act(*details)
-
     def ask(self, inspection: Inspection) -> bool:
         """Tell whether an exchange may still bring the answer to an open call; it may, in doubt."""
         try:
@@ -193,32 +209,38 @@ class TapFactory:
     def _take_turn(self) -> None:
         """Look at what was queued for one turn, and leave the rest for the next."""
         queue = self._queue
-        if len(queue) > _MAX_QUEUED or self._later is None:
-            self.drain()
-            return
         until = time.perf_counter() + _TURN
-        done = 0
-        for act, details in queue:
-            done += 1
+        while queue:
+            act, details = queue.popleft()
             act(*details)
-            if time.perf_counter() > until:
+            if len(queue) <= _MAX_QUEUED and time.perf_counter() > until:
                 break
-        if done == len(queue):
-            queue.clear()
-        else:
-            del queue[:done]
+        self._asked = False
+        if queue:
+            self._ask()
+
+    def _put(self, act: Callable[..., object], details: tuple[object, ...]) -> None:
+        self._queue.append((act, details))
+        if not self._asked:
+            self._ask()
+
+    def _ask(self) -> None:
+        if self._later is not None:
+            self._asked = True
             self._later(self._take_turn)
 
     def _look(self, tap: "Tap", stage: str, step: Step, seen: tuple[object, ...]) -> None:
-        if tap.inspection is None:
-            return
-        try:
-            events = step(*seen)
-        except Exception:  # noqa: BLE001  # the seam: no fault of inspection reaches traffic
-            self._stop(tap, stage)
-            return
-        if events:
-            self._tell(events)
+        tap.steps -= 1
+        if tap.inspection is not None:
+            try:
+                events = step(*seen)
+            except Exception:  # noqa: BLE001  # the seam: no fault of inspection reaches traffic
+                self._stop(tap, stage)
+            else:
+                if events:
+                    self._tell(events)
+        if tap.waiting and not tap.steps:
+            tap.catch_up()
 
     def _look_last(self, tap: "Tap", stage: str, step: Step, seen: tuple[object, ...]) -> None:
         self._look(tap, stage, step, seen)
@@ -245,25 +267,23 @@ class TapFactory:
             self._tell(events)
 
 
-def _cut(data: bytes) -> Sequence[bytes]:
-    """Cut what is long into steps."""
-    if len(data) <= _SLICE:
-        return (data,)
-    return [data[start : start + _SLICE] for start in range(0, len(data), _SLICE)]
-
-
 class Tap:
     """One HTTP exchange's copy of the traffic.
 
     `response`, `response_end` or `aborted` ends it; what comes later is not looked at.
     """
 
-    __slots__ = ("_factory", "inspection")
+    __slots__ = ("_factory", "_go_on", "inspection", "steps", "waiting")
 
     def __init__(self, factory: TapFactory, inspection: Inspection) -> None:
         self._factory = factory
         self.inspection: Inspection | None = inspection
         """None after the end, or a fault."""
+        self.steps = 0
+        """How many wait to be looked at."""
+        self.waiting = 0
+        """Bytes of bodies that came since the last moment when nothing waited."""
+        self._go_on: Callable[[], None] | None = None
 
     def request(self, data: bytes) -> None:
         """Look at a request body that was forwarded in one piece."""
@@ -280,8 +300,7 @@ class Tap:
     def request_data(self, data: bytes) -> None:
         """Look at request body bytes that were forwarded."""
         if self.inspection is not None:
-            for piece in _cut(data):
-                self._factory.add(self, "request", self.inspection.request_data, piece)
+            self._look_in_steps("request", self.inspection.request_data, data)
 
     def request_end(self) -> None:
         """Note that the request is complete."""
@@ -296,8 +315,7 @@ class Tap:
     def response_data(self, data: bytes) -> None:
         """Look at response body bytes that were forwarded."""
         if self.inspection is not None:
-            for piece in _cut(data):
-                self._factory.add(self, "response", self.inspection.response_data, piece)
+            self._look_in_steps("response", self.inspection.response_data, data)
 
     def response_end(self) -> None:
         """Note that the response was forwarded whole."""
@@ -305,10 +323,39 @@ class Tap:
             self._factory.add(self, "response", self.inspection.response_end, last=True)
 
     def awaits(self) -> bool:
-        """Tell whether an answer may still come, by what was looked at so far (`drain`)."""
-        return self.inspection is None or self._factory.ask(self.inspection)
+        """Tell whether an answer may still come; it may while not all was looked at."""
+        return self.inspection is None or self.steps > 0 or self._factory.ask(self.inspection)
 
     def aborted(self, cause: Abort) -> None:
         """Note that the exchange ended early."""
         if self.inspection is not None:
             self._factory.add(self, "abort", self.inspection.aborted, cause, last=True)
+
+    # What is dear to look at
+
+    @property
+    def behind(self) -> bool:
+        """More came than can be looked at soon: the exchange is to bring no more for now."""
+        waiting = self.waiting
+        return self.steps > 0 and (waiting > _MAX_BEHIND or (waiting > 0 and self._factory.crowded))
+
+    def when_even(self, go_on: Callable[[], None]) -> None:
+        """Call once all that came was looked at; to be asked of a tap that is behind."""
+        self._go_on = go_on
+
+    def catch_up(self) -> None:
+        """Take note that all that came was looked at."""
+        self.waiting = 0
+        go_on, self._go_on = self._go_on, None
+        if go_on is not None:
+            go_on()
+
+    def _look_in_steps(self, stage: str, step: Step, data: bytes) -> None:
+        self.waiting += len(data)
+        for start in range(0, len(data), _SLICE):
+            # A slice of everything is no copy.
+            self._factory.add(self, stage, step, data[start : start + _SLICE])
+            if self.inspection is None:
+                break
+        if not self.steps:
+            self.waiting = 0

@@ -205,11 +205,11 @@ def test_what_is_overdue_is_told_after_what_was_seen() -> None:
     assert tap is not None
     tap.response_end()
     factory.sweep()
-    factory.drain()
+    steps[0]()
     factory.sweep()
     assert world.told == ["response_end", "response_end 2", "swept 7.5"]
     assert len(steps) == 2
-    factory.drain()
+    steps[1]()
     assert world.told[3:] == ["swept 7.5"]
 
 
@@ -365,9 +365,11 @@ def test_what_was_seen_is_looked_at_later_and_in_order() -> None:
     assert world.told == ["request", "request 2", "a fact", "response", "response 2"]
     factory.report(event("another"))
     assert len(asked) == 2
-    factory.drain()
+    factory.afterwards(lambda: world.told.append("afterwards"))
     asked[1]()
-    assert world.told[5:] == ["another"]
+    assert world.told[5:] == ["another", "afterwards"]
+    factory.afterwards(lambda: world.told.append("at once"))
+    assert world.told[7:] == ["at once"]
 
 
 def test_a_fault_later_ends_that_inspection_only() -> None:
@@ -409,14 +411,104 @@ def test_looking_pauses_for_the_sockets_and_goes_on() -> None:
     assert len(asked) == 3
 
 
-def test_a_queue_that_grows_too_long_is_looked_at_without_a_pause() -> None:
+def test_of_a_queue_that_grows_too_long_the_excess_is_looked_at_without_a_pause(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("mcp_proxy_exporter.tap._TURN", -1.0)  # a step takes longer than that
+    monkeypatch.setattr("mcp_proxy_exporter.tap._MAX_QUEUED", 10)
     world = World(enabled=False)
     factory, asked = later(world)
-    for number in range(5000):
-        factory.report(event(str(number)))
+    names = [str(number) for number in range(15)]
+    for name in names:
+        factory.report(event(name))
     asked[0]()
-    assert world.told == [str(number) for number in range(5000)]
-    assert len(asked) == 1
+    assert world.told == names[:5]
+    for turn in range(1, 11):
+        assert len(asked) == turn + 1
+        asked[turn]()
+    assert world.told == names
+    assert len(asked) == 11
+
+
+def test_an_exchange_is_behind_until_all_that_it_brought_was_looked_at(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("mcp_proxy_exporter.tap._MAX_BEHIND", 40_000)
+    monkeypatch.setattr("mcp_proxy_exporter.tap._TURN", -1.0)
+    world = World(Silent())
+    factory, asked = later(world)
+    tap = factory.open(b"POST", b"/mcp", {})
+    assert tap is not None
+    went_on: list[int] = []
+    behind = []
+    for data in (bytes(40_000), b"!"):
+        tap.response_data(data)
+        behind.append(tap.behind)
+    assert behind == [False, True]
+    tap.when_even(lambda: went_on.append(len(asked)))
+    for turn in range(4):
+        assert went_on == []
+        asked[turn]()
+    assert went_on == [4]
+    assert not tap.behind
+    tap.response_data(bytes(30_000))
+    assert not tap.behind
+
+
+def test_in_a_crowd_nobody_may_bring_more_while_his_own_waits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("mcp_proxy_exporter.tap._CROWDED", 3)
+    world = World(Silent())
+    factory, asked = later(world)
+    taps = [factory.open(b"POST", b"/mcp", {}) for _ in range(4)]
+    for tap in taps:
+        assert tap is not None
+        assert not tap.behind
+        tap.response_data(b"a")
+    assert [tap.behind for tap in taps if tap is not None] == [True] * 4
+    asked[0]()
+    assert [tap.behind for tap in taps if tap is not None] == [False] * 4
+
+
+def test_what_nobody_looks_at_any_more_holds_nothing_up() -> None:
+    world = World(Inspection(["response_data"]))
+    factory, asked = later(world)
+    tap = factory.open(b"POST", b"/mcp", {})
+    assert tap is not None
+    tap.response_data(bytes(500_000))
+    assert tap.behind
+    went_on: list[bool] = []
+    tap.when_even(lambda: went_on.append(True))
+    asked[0]()
+    assert world.faults == ["response"]
+    assert went_on == [True]
+    tap.response_data(bytes(500_000))
+    assert not tap.behind
+
+
+def test_a_clock_that_breaks_holds_nothing_up() -> None:
+    world = World(Silent())
+    factory, _ = later(world)
+    tap = factory.open(b"POST", b"/mcp", {})
+    assert tap is not None
+
+    def break_down() -> float:
+        raise OSError
+
+    factory._clock = break_down
+    tap.response_data(bytes(500_000))
+    assert world.faults == ["response", "abort"]
+    assert not tap.behind
+
+
+def test_the_end_takes_only_so_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(enabled=False)
+    factory, _ = later(world)
+    monkeypatch.setattr("mcp_proxy_exporter.tap._LAST_SECONDS", 0.0)
+    factory.report(event("late"))
+    factory.close()
+    assert world.told == ["closed 7.5"]
 
 
 def test_long_bodies_are_looked_at_in_steps() -> None:

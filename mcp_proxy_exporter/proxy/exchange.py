@@ -174,7 +174,7 @@ class HttpExchange(Relay):
     def _attach(self, connection: "UpstreamConnection") -> None:
         self._upstream = connection
         connection.begin(self, self._head.method)
-        if self._client.write_paused:
+        if self._client.write_paused or self._held:
             connection.pause_reading()
 
     # Ends. Each exchange has one.

@@ -40,6 +40,8 @@ class Relay(ABC):
     _request_shown = False
     _request_told = False
     _request_overhead = 0.0
+    _held = False
+    """What came is dear to look at: nothing more is read until that was done."""
     _unread = 0
     _answer: ResponseHead | None = None
     _response_done = False
@@ -116,7 +118,7 @@ class Relay(ABC):
     def _write_out(self) -> None:
         out = self._out
         if out and self._upstream is not None:
-            self._upstream.write(out[0] if len(out) == 1 else b"".join(out))
+            self._upstream.write(_join(out))
             out.clear()
 
     def _show_request(self) -> None:
@@ -127,10 +129,12 @@ class Relay(ABC):
             if done and len(seen) == 1 and not self._request_shown:
                 tap.request(seen[0])  # mostly so: head and body come in one read
             else:
-                for data in seen:
-                    tap.request_data(data)
+                if seen:
+                    tap.request_data(_join(seen))
                 if done:
                     tap.request_end()
+                elif tap.behind:
+                    self._hold()
         self._request_shown = True
         seen.clear()
 
@@ -208,7 +212,7 @@ class Relay(ABC):
     def _write_reply(self) -> None:
         reply = self._reply
         if reply:
-            self._client.write(reply[0] if len(reply) == 1 else b"".join(reply))
+            self._client.write(_join(reply))
             reply.clear()
 
     def _show_response(self) -> None:
@@ -223,9 +227,10 @@ class Relay(ABC):
                 return
             if tap is not None:
                 tap.response_head(head.status, head.fields)
-        if tap is not None:
-            for data in seen:
-                tap.response_data(data)
+        if tap is not None and seen:
+            tap.response_data(_join(seen))
+            if tap.behind and not self._response_done:
+                self._hold()
         seen.clear()
 
     def _note_answer(self) -> None:
@@ -243,7 +248,7 @@ class Relay(ABC):
 
     def resume_response(self) -> None:
         """Go on reading the upstream."""
-        if self._upstream is not None:
+        if self._upstream is not None and not self._held:
             self._upstream.resume_reading()
 
     def pause_request(self) -> None:
@@ -253,4 +258,35 @@ class Relay(ABC):
     def resume_request(self) -> None:
         """Go on reading the client."""
         self._sent_at = self._context.clock()
-        self._client.resume_reading()
+        if not self._held:
+            self._client.resume_reading()
+
+    def _hold(self) -> None:
+        """Let neither side bring more than can be looked at, or it would hold up all others."""
+        if self._tap is not None and not self._held:
+            self._held = True
+            self._tap.when_even(self._let_go)
+            self.pause_response()
+            if not self._request_done:
+                self._client.pause_reading()
+
+    def _let_go(self) -> None:
+        self._held = False
+        client = self._client
+        if client.exchange is not self:
+            return  # it is over
+        upstream = self._upstream
+        if upstream is not None and not client.write_paused:
+            upstream.resume_reading()
+        if self._request_done:
+            return
+        if upstream is None:
+            waits = self._failure is None and not self._late  # for a connection
+        else:
+            waits = upstream.write_paused
+        if not waits:
+            client.resume_reading()
+
+
+def _join(pieces: list[bytes]) -> bytes:
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)

@@ -160,7 +160,6 @@ class ProxyServer:
             async with asyncio.timeout(seconds):
                 # Polled: it happens once in a process's life, and costs the exchanges nothing.
                 while clients:
-                    self._context.taps.drain()  # which calls are open is asked of some
                     for client in tuple(clients):
                         ask(client)
                     await asyncio.sleep(_DRAIN_POLL)

@@ -36,6 +36,7 @@ class UpstreamConnection(asyncio.Protocol):
         "_reused",
         "_transport",
         "idle_since",
+        "write_paused",
     )
 
     _transport: asyncio.Transport
@@ -53,6 +54,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._poll = select.poll()
         self._descriptor = -1
         self.idle_since = 0.0
+        self.write_paused = False
 
     # asyncio.Protocol
 
@@ -102,11 +104,13 @@ class UpstreamConnection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """Stop reading the client: the upstream is slower."""
+        self.write_paused = True
         if self._exchange is not None:
             self._exchange.pause_request()
 
     def resume_writing(self) -> None:
         """Go on reading the client."""
+        self.write_paused = False
         if self._exchange is not None:
             self._exchange.resume_request()
 
