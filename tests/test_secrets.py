@@ -96,11 +96,14 @@ class World:
 
 
 @asynccontextmanager
-async def watched(upstream_url: str | None = None, **tables: Any) -> AsyncIterator[World]:
+async def watched(
+    upstream_url: str | None = None, tls: dict[str, str] | None = None, **tables: Any
+) -> AsyncIterator[World]:
     async with ScriptedUpstream.running() as upstream:
         server = build_server(
             upstream_url or upstream.url,
             headers={"X-Secret": {"value": f"{CANARY}-header", "prefix": CANARY}},
+            tls=tls or {},
         )
         base = build_settings(server, **tables)
         settings = Settings.model_validate(
@@ -279,6 +282,41 @@ async def test_broken_handshakes_say_nothing(
         await service.stop()
     check(world, caplog, "".join(capfd.readouterr()))
     assert not [record for record in caplog.records if record.levelno > logging.DEBUG]
+
+
+@pytest.mark.parametrize("trusts", [True, False])
+async def test_files_of_certificates_are_not_named(
+    caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    *,
+    trusts: bool,
+) -> None:
+    authority, folder = trustme.CA(), tmp_path / f"{CANARY}-folder"
+    folder.mkdir()
+    names = {name: str(folder / f"{CANARY}-{name}") for name in ("ca_file", "cert_file")}
+    (authority if trusts else trustme.CA()).cert_pem.write_to_path(names["ca_file"])
+    ours = authority.issue_cert(f"{CANARY}@example.test")
+    ours.private_key_and_cert_chain_pem.write_to_path(names["cert_file"])
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    authority.configure_trust(context)
+    context.verify_mode = ssl.CERT_REQUIRED
+    upstream = ScriptedUpstream()
+    loop = asyncio.get_running_loop()
+    serving = await loop.create_server(upstream._build, "127.0.0.1", 0, ssl=context)
+    port = serving.sockets[0].getsockname()[1]
+    async with watched(f"https://127.0.0.1:{port}", tls=names) as world:
+        upstream.answer_always(answer())
+        asked = request().replace(b"Host: a", b"Host: 127.0.0.1")
+        if trusts:
+            assert await world.send(asked, passes=True) == 200
+        else:
+            assert await world.send(asked) == 502
+        await world.look()
+    serving.close()
+    await upstream.stop()
+    check(world, caplog, "".join(capfd.readouterr()))
 
 
 async def test_name_of_an_unknown_tool_is_told_as_one_line(

@@ -51,6 +51,20 @@ FIXTURES: list[tuple[bytes, Events]] = [
     (b"", []),
     (b"\r\n", []),
     (b"data: \xff\x00\n\n", [(b"", b"\xff\x00")]),
+    (b"data: a\r\rdata: b\r\n\r\ndata: c\n\n", [(b"", b"a"), (b"", b"b"), (b"", b"c")]),
+    (b"data: a\r\n\r", [(b"", b"a")]),
+    (b"data: a\n\r\n", [(b"", b"a")]),
+    (b"data: a\n\n\r\r\n\ndata: b\n\n", [(b"", b"a"), (b"", b"b")]),
+    (b"data: a\n" + BOM + b"data: b\n\n", [(b"", b"a")]),
+    (BOM + BOM + b"data: a\n\n", []),
+    (BOM[:2] + b"data: a\n\ndata: b\n\n", [(b"", b"b")]),
+    (b"data:\ndata: a\ndata:\n\n", [(b"", b"\na\n")]),
+    (b"data:\tb\n\ndata:  \n\n", [(b"", b"\tb"), (b"", b" ")]),
+    (b"id: 1\n\nid: 2\ndata: a\n\nid\ndata: b\n\n", [(b"", b"a"), (b"", b"b")]),
+    (b"retry: x\nretry: 5\nretry\ndata: a\n\n", [(b"", b"a")]),
+    (b"event: a\rdata: x\r\ndata: y\n\r\ndata: z\n\n", [(b"a", b"x\ny"), (b"", b"z")]),
+    (b": data: a\n:\r\n:\rdata: b\n\n", [(b"", b"b")]),
+    (b"data: a\n\nevent: b\ndata: c\n\n: d", [(b"", b"a"), (b"b", b"c")]),
 ]
 
 
