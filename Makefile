@@ -73,6 +73,10 @@ conformance: $(VENV)/.test ## The official MCP suite, directly and through the p
 soak: $(VENV)/.test ## 30 000 sessions and 100 000 calls: no map grows, and memory stays within 5 %
 	$(BIN)/python -m pytest -s tests/soak
 
+.PHONY: weight
+weight: $(VENV)/.test ## 50 restarts behind HAProxy, bodies of 1 GiB, 5 000 event streams (ten minutes; needs haproxy)
+	$(BIN)/python -m pytest -s tests/weight
+
 .PHONY: bench
 bench: $(VENV)/.test ## CPU, latency and event streams beside nginx, and the cost of a scrape (needs wrk, nginx, gcc)
 	tools/compile .cache/compiled

@@ -27,7 +27,7 @@ from mcp_proxy_exporter.proxy.downstream import ClientConnection
 from mcp_proxy_exporter.proxy.forwarding import Forwarding
 from mcp_proxy_exporter.proxy.pool import UpstreamPool
 from mcp_proxy_exporter.proxy.sockets import allow_descriptors
-from mcp_proxy_exporter.proxy.tls import TlsContexts, make_contexts
+from mcp_proxy_exporter.proxy.tls import TlsContexts, bound_buffers, make_contexts
 from mcp_proxy_exporter.tap import TapFactory
 
 _BACKLOG = 1024  # nginx takes 511, HAProxy more; the system caps it anyway
@@ -86,6 +86,7 @@ class ProxyServer:
     async def start(self) -> None:
         """Listen; raise OSError when the address cannot be had."""
         allow_descriptors()
+        bound_buffers()
         loop = asyncio.get_running_loop()
         address = self._settings.listen_address
         if isinstance(address, UnixAddress):

@@ -8,7 +8,8 @@ from typing import Self
 import pytest
 import trustme
 
-from tests.proxy.test_tls import Identity, reasons, status_of_a_get
+from tests.proxy.test_tls import reasons, status_of_a_get
+from tests.support.certificates import Identity
 from tests.support.proxies import ProxyFactory
 from tests.support.scripted_upstream import ScriptedUpstream
 
