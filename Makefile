@@ -69,6 +69,10 @@ test-compiled: $(VENV)/.test ## The tests of the byte path and from end to end, 
 conformance: $(VENV)/.test ## The official MCP suite, directly and through the proxy: no difference (needs npm)
 	$(BIN)/python -m tests.conformance
 
+.PHONY: differential
+differential: $(VENV)/.test ## 5 000 spoiled requests: what is forwarded is read alike by five parsers (needs Node.js)
+	$(BIN)/python -m tests.differential $(ARGS)
+
 .PHONY: soak
 soak: $(VENV)/.test ## 30 000 sessions and 100 000 calls: no map grows, and memory stays within 5 %
 	$(BIN)/python -m pytest -s tests/soak

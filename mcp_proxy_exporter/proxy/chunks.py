@@ -7,13 +7,20 @@ import re
 
 import httptools
 
+from mcp_proxy_exporter.proxy.forwarding import is_claim
+from mcp_proxy_exporter.proxy.headers import HOP_BY_HOP, protected
 from mcp_proxy_exporter.proxy.heads import NO_CALLBACKS, Head, field_name, read_fields
 
+_TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
+_QUOTED = rb'"(?:[\t \x21\x23-\x5b\x5d-\x7e\x80-\xff]|\\[\t \x21-\x7e\x80-\xff])*"'
 _CHUNK_SIZE = re.compile(
-    # RFC 9112 section 7.1; 15 digits are an exbibyte. Extensions carry nothing and are dropped
-    # (section 7.1.1), but a bare CR, LF or NUL inside one is an attack on lenient parsers.
-    rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\r\n\x00]*)?"
+    # RFC 9112 sections 7.1 and 7.1.1; 15 digits are an exbibyte. Extensions carry nothing and are
+    # dropped, but what is not quite one, white space alone too, is where other parsers disagree.
+    rb"([0-9A-Fa-f]{1,15})"
+    rb"(?:[ \t]*;[ \t]*%b(?:[ \t]*=[ \t]*(?:%b|%b))?)*" % (_TOKEN, _TOKEN, _QUOTED)
 )
+_CHUNK_SIZE_START = re.compile(rb"[0-9A-Fa-f]{1,15}[ \t]*(?:;[^\r\n\x00]*)?")
+"""What can still become one: neither a bare CR nor an LF that its sender took for the end."""
 _STAND_IN = b"POST / HTTP/1.1\r\n"  # so that llhttp takes trailers for the fields of a head
 _WHOLE_CHUNK = re.compile(rb"([0-9A-Fa-f]{1,15})\r\n")
 _MAX_CHUNK_LINE = 4096  # longer than any sensible extension; nginx and HAProxy allow about as much
@@ -106,7 +113,7 @@ class ChunkedReader:
         """Hold a line without its end, unless it can never become a good one: none may wait."""
         line = partial.removesuffix(b"\r")
         if self._state == self._SIZE:
-            self._match_size(line)
+            self._match_size(line, _CHUNK_SIZE_START)
         elif self._state == self._DATA_END:
             self._check_data_end(line)
         else:
@@ -115,7 +122,7 @@ class ChunkedReader:
 
     def _take_line(self, line: bytes) -> None:
         if self._state == self._SIZE:
-            self._left = int(self._match_size(line)[1], 16)
+            self._left = int(self._match_size(line, _CHUNK_SIZE)[1], 16)
             self._state = self._DATA if self._left else self._TRAILERS
         elif self._state == self._DATA_END:
             self._check_data_end(line)
@@ -127,9 +134,9 @@ class ChunkedReader:
             self._check_trailers()
             self.done = True
 
-    def _match_size(self, line: bytes) -> re.Match[bytes]:
-        match = _CHUNK_SIZE.fullmatch(line)
-        if match is None or len(line) > _MAX_CHUNK_LINE:
+    def _match_size(self, line: bytes, pattern: re.Pattern[bytes]) -> re.Match[bytes]:
+        match = pattern.fullmatch(line) if len(line) <= _MAX_CHUNK_LINE else None
+        if match is None:
             raise _Malformed("a chunk size is malformed")
         return match
 
@@ -153,16 +160,28 @@ class ChunkedReader:
             read_fields(head, parser, _STAND_IN, self.trailers + b"\r\n", 0, max_fields=0)
         except ValueError as error:
             raise _Malformed("a trailer field is malformed") from error
-        # RFC 9110 section 6.5.1: framing, routing and authentication must not arrive in trailers.
         self.trailers = b"".join(
-            line + b"\r\n" for line in head.lines if field_name(line) not in _NO_TRAILERS
+            line + b"\r\n" for line in head.lines if _may_be_trailer(field_name(line))
         )
 
 
+def _may_be_trailer(name: bytes) -> bool:
+    """Tell whether a field (lower-case name) may stand behind a body.
+
+    RFC 9110 section 6.5.1: framing, routing and authentication may not. Nor may what is judged,
+    replaced or read in heads: servers, uvicorn on httptools for one, take trailers for fields of
+    the head, and a claim would so get past `forwarding`.
+    """
+    plain = name.replace(b"_", b"-")  # CGI and WSGI make the same variable of both
+    return not (
+        plain in HOP_BY_HOP
+        or plain in _NO_TRAILERS
+        or protected(frozenset((plain,)))
+        or is_claim(plain)
+    )
+
+
 _NO_TRAILERS = frozenset(
-    {
-        b"authorization", b"connection", b"content-encoding", b"content-length", b"content-type",
-        b"cookie", b"host", b"keep-alive", b"proxy-connection", b"set-cookie", b"te", b"trailer",
-        b"transfer-encoding", b"upgrade",
-    }
-)  # fmt: skip
+    {b"content-range", b"expect", b"proxy-authorization", b"set-cookie", b"trailer"}
+)
+"""Further names than those of connections, claims and what no ``Connection`` may nominate."""

@@ -55,7 +55,7 @@ BODIES = [
     (b"5\r\nhello\r\n1\r\n \r\nA\r\n0123456789\r\n0\r\n\r\n", b"hello 0123456789", b""),
     (b"a\r\n0123456789\r\n0a\r\n0123456789\r\n000\r\n\r\n", b"01234567890123456789", b""),
     (b"2;a=b\r\n\r\n\r\n0;c\r\n\r\n", b"\r\n", b""),  # extensions; a payload like line ends
-    (b'3 \t; a="b c"; \xff\r\n0\r\n\r\n0 \r\n\r\n', b"0\r\n", b""),
+    (b'3 \t; a = "b \\" c\xff" ;d;e=f\r\n0\r\n\r\n0\r\n\r\n', b"0\r\n", b""),
     (b"1\r\n0\r\n0\r\nX-A: b\r\nx-c:d \r\n\r\n", b"0", b"X-A: b\r\nx-c:d \r\n"),
 ]
 
@@ -144,6 +144,17 @@ MALFORMED = [
     b"1;a\n\r\n",
     b"1;a\rb\r\n",
     b"1;a\x00\r\n",
+    b"1 \r\na\r\n",  # RFC 9112 section 7.1.1: what is not quite an extension
+    b"1;\r\na\r\n",
+    b"1;a;\r\na\r\n",
+    b"1;a \r\na\r\n",
+    b"1;a b\r\na\r\n",
+    b"1;a=\r\na\r\n",
+    b"1;a[\r\na\r\n",
+    b"1;\xff\r\na\r\n",
+    b'1;a="b\r\na\r\n',
+    b'1;a="b"c\r\na\r\n',
+    b'1;a="\x7f"\r\na\r\n',
     b"1;" + b"a" * 5000,
     b"1;" + b"a" * 5000 + b"\r\n",
     b"1\r\nab\r\n",  # longer than its size
@@ -200,7 +211,7 @@ def test_the_payload_before_a_fault_is_not_lost() -> None:
     [
         b"authorization", b"connection", b"content-encoding", b"content-length", b"content-type",
         b"cookie", b"host", b"keep-alive", b"proxy-connection", b"set-cookie", b"te", b"trailer",
-        b"upgrade",
+        b"upgrade", b"content-range", b"expect", b"proxy-authorization",
     ],
 )  # fmt: skip
 def test_trailers_that_frame_route_or_authenticate_are_dropped(name: bytes) -> None:
@@ -208,6 +219,19 @@ def test_trailers_that_frame_route_or_authenticate_are_dropped(name: bytes) -> N
     wire = b"0\r\nX-Kept: 1\r\n" + name.title() + b": 5\r\nx-also:2 \r\n\r\n"
     assert decode([wire]) == (b"", b"X-Kept: 1\r\nx-also:2 \r\n", b"")
     assert decode([b"0\r\n" + name + b": 5\r\n\r\n"]) == (b"", b"", b"")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        b"Forwarded", b"X-Forwarded-For", b"x_forwarded_for", b"X-Real-IP", b"Via", b"Origin",
+        b"Last-Event-ID", b"Mcp-Session-Id", b"MCP_METHOD", b"Mcp-Param-Region",
+    ],
+)  # fmt: skip
+def test_trailers_that_a_server_could_take_for_judged_fields_are_dropped(name: bytes) -> None:
+    # uvicorn on httptools adds trailers to the head's fields.
+    wire = b"0\r\nX-Kept: 1\r\n" + name + b": 5\r\n\r\n"
+    assert decode([wire]) == (b"", b"X-Kept: 1\r\n", b"")
 
 
 def test_a_transfer_coding_in_trailers_is_dropped() -> None:
