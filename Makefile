@@ -73,6 +73,10 @@ conformance: $(VENV)/.test ## The official MCP suite, directly and through the p
 differential: $(VENV)/.test ## 5 000 spoiled requests: what is forwarded is read alike by five parsers (needs Node.js)
 	$(BIN)/python -m tests.differential $(ARGS)
 
+.PHONY: torture
+torture: $(VENV)/.test ## HTTP suites of others, and varnishtest scripts, against the proxy (see CONTRIBUTING.md)
+	$(BIN)/python -m tests.torture $(ARGS)
+
 .PHONY: soak
 soak: $(VENV)/.test ## 30 000 sessions and 100 000 calls: no map grows, and memory stays within 5 %
 	$(BIN)/python -m pytest -s tests/soak
