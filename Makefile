@@ -85,6 +85,10 @@ soak: $(VENV)/.test ## 30 000 sessions and 100 000 calls: no map grows, and memo
 weight: $(VENV)/.test ## 50 restarts behind HAProxy, bodies of 1 GiB, 5 000 event streams (ten minutes; needs haproxy)
 	$(BIN)/python -m pytest -s tests/weight
 
+.PHONY: fuzz
+fuzz: $(VENV)/.test ## A million inputs of what reads bytes from the wire (some minutes)
+	$(BIN)/python -m tests.fuzz $(ARGS)
+
 .PHONY: bench
 bench: $(VENV)/.test ## CPU, latency and event streams beside nginx, and the cost of a scrape (needs wrk, nginx, gcc)
 	tools/compile .cache/compiled

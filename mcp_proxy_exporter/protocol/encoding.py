@@ -100,13 +100,15 @@ class _Gzip:
         self._member = zlib.decompressobj(_GZIP_WINDOW)
 
     def decode(self, data: bytes, limit: int) -> bytes:
-        output = self._member.decompress(data, limit + 1)
-        while self._member.eof and len(output) <= limit:
-            rest = self._member.unused_data.lstrip(b"\0")
-            self._member = zlib.decompressobj(_GZIP_WINDOW)
-            if not rest:
-                break
-            output += self._member.decompress(rest, limit + 1 - len(output))
+        output = b""
+        while data and len(output) <= limit:
+            if self._member.eof:
+                data = data.lstrip(b"\0")
+                if not data:
+                    break
+                self._member = zlib.decompressobj(_GZIP_WINDOW)
+            output += self._member.decompress(data, limit + 1 - len(output))
+            data = self._member.unused_data
         return output
 
 
@@ -165,10 +167,14 @@ class _Brotli:
         self._stream = brotli.Decompressor()
 
     def decode(self, data: bytes, limit: int) -> bytes:
+        output: bytes
         try:
-            output: bytes = self._stream.process(data, output_buffer_limit=BROTLI_STEP)
-            while len(output) <= limit and not self._stream.can_accept_more_data():
-                output += self._stream.process(b"", output_buffer_limit=BROTLI_STEP)
+            output = piece = self._stream.process(data, output_buffer_limit=BROTLI_STEP)
+            # Output may be left although all input is taken, which is all that
+            # `can_accept_more_data` tells, and in any buffer that was full: only none is the end.
+            while piece and len(output) <= limit:
+                piece = self._stream.process(b"", output_buffer_limit=BROTLI_STEP)
+                output += piece
         except brotli.error:
             raise BrokenCodingError from None
         return output

@@ -31,9 +31,10 @@ _LINE_ENDS: Final = (_LF, _CR)
 
 
 # The body of most answers to calls: one message event, its data in one line. Data that begin with
-# a space are left to the decoder: of "data: " the space is no data.
+# a space are left to the decoder: of "data: " the space is no data. No line may match in two ways:
+# where nothing follows, each would double the time.
 _SINGLE_MESSAGE: Final = re.compile(
-    rb"(?:(?:event: ?message|id: ?[^\r\n\x00]*)(?:\r\n|\n))*"
+    rb"(?:(?:event: ?message|id:[^\r\n\x00]*)(?:\r\n|\n))*"
     rb"data: ?([^\r\n ][^\r\n]*)(?:\r\n\r\n|\n\n)"
 )
 

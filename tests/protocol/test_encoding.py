@@ -87,6 +87,29 @@ def test_gzip_may_be_padded_with_zeros() -> None:
     assert ContentDecoder([b"gzip"]).decode(gzip.compress(b"a") + b"\0" * 20, LIMIT) == b"a"
 
 
+def test_the_padding_may_come_in_pieces_of_its_own() -> None:
+    padded = gzip.compress(b"a") + bytes(20) + gzip.compress(b"b") + bytes(20)
+    for step in (1, 7, len(padded) // 2):
+        decoder = ContentDecoder([b"gzip"])
+        pieces = [padded[i : i + step] for i in range(0, len(padded), step)]
+        assert b"".join(decoder.decode(piece, LIMIT) for piece in pieces) == b"ab"
+
+
+def test_zeros_before_the_first_member_are_no_padding() -> None:
+    with pytest.raises(BrokenCodingError):
+        ContentDecoder([b"gzip"]).decode(bytes(20) + gzip.compress(b"a"), LIMIT)
+
+
+@pytest.mark.parametrize(("coding", "encode"), ENCODERS)
+@pytest.mark.parametrize("size", [65_535, 65_536, 98_304, 200_000, 999_999])
+def test_a_long_text_comes_out_whole_with_its_last_byte(
+    coding: bytes, encode: Callable[[bytes], bytes], size: int
+) -> None:
+    # So repetitive that a decoder has taken all input long before it has put out everything.
+    text = (b"0123456789" * (size // 10 + 1))[:size]
+    assert ContentDecoder([coding]).decode(encode(text), LIMIT) == text
+
+
 @pytest.mark.parametrize("encode", [zlib.compress, raw_deflate])
 def test_what_follows_a_deflate_stream_is_not_held(encode: Callable[[bytes], bytes]) -> None:
     decoder = ContentDecoder([b"deflate"])
@@ -96,6 +119,14 @@ def test_what_follows_a_deflate_stream_is_not_held(encode: Callable[[bytes], byt
     assert isinstance(inner, encoding._Deflate)
     assert inner._stream is not None
     assert inner._stream.unused_data == b"rest"
+
+
+@pytest.mark.parametrize("size", [32_751, 32_752, 32_753, 98_272, 98_273, 200_000])
+def test_a_long_flushed_event_is_readable_before_the_body_ends(size: int) -> None:
+    text = (b"0123456789" * (size // 10 + 1))[:size]
+    brotler = brotli.Compressor()
+    encoded = brotler.process(text) + brotler.flush()
+    assert ContentDecoder([b"br"]).decode(encoded, LIMIT) == text
 
 
 @pytest.mark.parametrize("coding", [b"gzip", b"deflate", b"br", b"zstd"])

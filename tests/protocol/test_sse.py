@@ -330,3 +330,10 @@ def test_the_usual_answer_is_recognised(stream: bytes) -> None:
 )
 def test_anything_else_is_left_to_the_decoder(stream: bytes) -> None:
     assert read_single_message(stream) is None
+
+
+@pytest.mark.parametrize("line", [b"id: 1\n", b"id:  1\r\n", b"id:\n", b"event: message\n"])
+def test_many_fields_without_data_cost_no_more_than_their_length(line: bytes) -> None:
+    # Were there two ways to match a line, this would take until the end of time.
+    assert read_single_message(line * 10_000) is None
+    assert read_single_message(line * 10_000 + b"data: {}\n\n") == b"{}"
