@@ -147,7 +147,7 @@ class UpstreamPool:
             if not isinstance(error, (OSError, UnicodeError)):  # then it is our own fault
                 loop = asyncio.get_running_loop()
                 loop.call_exception_handler({"message": "connecting failed", "exception": error})
-            reason = _reason(error)
+            reason = _reason(error, in_tls=tls is not None)
             exchange.fail(UpstreamError(reason, _DETAILS[reason]))
             return
         self._open.add(connection)
@@ -237,8 +237,11 @@ _DETAILS = {
 }
 
 
-def _reason(error: Exception) -> UpstreamReason:
+def _reason(error: Exception, *, in_tls: bool) -> UpstreamReason:
     match error:
+        case ConnectionResetError() | ConnectionAbortedError() if in_tls:
+            # What was there can be lost: TCP was, and the handshake was refused without a word.
+            return UpstreamReason.TLS
         case TimeoutError():
             return UpstreamReason.CONNECT_TIMEOUT
         case ssl.SSLError():
