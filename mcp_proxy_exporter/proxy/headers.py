@@ -85,10 +85,14 @@ def forward_request(
 ) -> bytes:
     """Serialise a request head for the upstream.
 
-    ``host`` replaces the Host field (None keeps it); ``extra`` fields replace any of their name;
-    ``dropped`` are further lower-case names to remove; ``via`` is our name in the field Via.
+    ``host`` replaces the Host field (None keeps it); ``extra`` fields replace any of their name, in
+    either spelling; ``dropped`` are further lower-case names to remove; ``via`` is our name in the
+    field Via.
     """
-    kept = _kept(head, dropped.union(name.lower() for name, _ in extra))
+    if extra:
+        names = _plain_names(extra)
+        dropped |= {name for name in head.fields if _plain(name) in names}
+    kept = _kept(head, dropped)
     lines = [b"%b %b HTTP/1.1" % (head.method, target)]
     if host is not None:
         lines += _with_host(kept, host)
@@ -103,6 +107,22 @@ def forward_request(
         lines.append(b"Transfer-Encoding: chunked")
     lines.append(b"\r\n")
     return b"\r\n".join(lines)
+
+
+def forward_trailers(trailers: bytes, extra: Sequence[tuple[bytes, bytes]]) -> bytes:
+    """Return the trailer lines without those that some servers would take for an ``extra`` field."""
+    names = _plain_names(extra)
+    lines = trailers.removesuffix(b"\r\n").split(b"\r\n")
+    return b"".join(line + b"\r\n" for line in lines if _plain(field_name(line)) not in names)
+
+
+def _plain_names(fields: Sequence[tuple[bytes, bytes]]) -> set[bytes]:
+    return {_plain(name.lower()) for name, _ in fields}
+
+
+def _plain(name: bytes) -> bytes:
+    """CGI and WSGI make the same variable of both spellings."""
+    return name.replace(b"_", b"-")
 
 
 def _with_host(lines: list[bytes], host: bytes) -> list[bytes]:

@@ -14,7 +14,12 @@ from typing import TYPE_CHECKING
 from mcp_proxy_exporter.protocol.events import UpstreamAnswered
 from mcp_proxy_exporter.proxy.context import BUFFER_HIGH_WATER, Context
 from mcp_proxy_exporter.proxy.errors import ProxyError, UpstreamError, UpstreamReason
-from mcp_proxy_exporter.proxy.headers import forward_response, is_reframed, wants_close
+from mcp_proxy_exporter.proxy.headers import (
+    forward_response,
+    forward_trailers,
+    is_reframed,
+    wants_close,
+)
 from mcp_proxy_exporter.proxy.heads import CHUNKED, UNTIL_CLOSE, RequestHead, ResponseHead
 
 if TYPE_CHECKING:
@@ -97,6 +102,8 @@ class Relay(ABC):
         """Take the end of the request."""
         self._request_done = True
         if self._head.length == CHUNKED and self._failure is None:
+            if trailers:
+                trailers = forward_trailers(trailers, self._context.rules.extra_headers)
             self._out.append(b"0\r\n%b\r\n" % trailers)
 
     def flush_request(self, entered: float) -> None:

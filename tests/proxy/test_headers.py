@@ -150,6 +150,14 @@ def test_configured_fields_replace_those_of_their_name() -> None:
     ]  # fmt: skip
 
 
+def test_configured_fields_replace_those_that_cgi_takes_for_them() -> None:
+    extra = ((b"X-Api-Key", b"ours"), (b"Tenant_Id", b"cats"))
+    head = request(b"Host: a", b"X_Api_Key: a", b"x-api_key: b", b"TENANT-ID: c", b"X-Api: d")
+    assert sent(head, extra=extra)[1:] == [
+        b"Host: a", b"X-Api: d", b"X-Api-Key: ours", b"Tenant_Id: cats",
+    ]  # fmt: skip
+
+
 def test_forwarding_leaves_the_head_as_it_was() -> None:
     head = request(*PLAIN)
     sent(head, host=b"x", extra=((b"Q", b"r"),))

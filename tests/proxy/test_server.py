@@ -475,6 +475,18 @@ async def test_configured_headers_are_set_and_replace_the_clients(
     assert head.lines == (b"Host: a", b"A: b", b"Authorization: Bearer ours", b"X-New: 1")
 
 
+async def test_configured_headers_cannot_be_replaced_by_trailers(
+    proxy: ProxyFactory, upstream: ScriptedUpstream
+) -> None:
+    running = await proxy(upstream.url, headers={"X-Api-Key": {"value": "ours"}})
+    trailers = b"x-api-key: theirs\r\nX-Sum: 1\r\nX_API_KEY: theirs\r\nA: b\r\n"
+    async with RawClient.connecting(running.url) as client:
+        await client.send(post_chunked(b"x") + b"0\r\n" + trailers + b"\r\n")
+        await client.read_response()
+    (request,) = upstream.requests
+    assert request.trailers == (b"X-Sum: 1", b"A: b")
+
+
 async def test_listener_survives_its_clients_faults(
     proxy: ProxyFactory, upstream: ScriptedUpstream
 ) -> None:
