@@ -110,7 +110,7 @@ def forward_request(
 
 
 def forward_trailers(trailers: bytes, extra: Sequence[tuple[bytes, bytes]]) -> bytes:
-    """Return the trailer lines without those that some servers would take for an ``extra`` field."""
+    """Return the trailer lines without what some servers would take for an ``extra`` field."""
     names = _plain_names(extra)
     lines = trailers.removesuffix(b"\r\n").split(b"\r\n")
     return b"".join(line + b"\r\n" for line in lines if _plain(field_name(line)) not in names)

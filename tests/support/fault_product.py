@@ -70,7 +70,8 @@ class Product:
     def holdings(self) -> dict[str, int]:
         """Say what the inspection still holds."""
         [taps] = self._service._taps
-        taps.drain()
+        while taps._queue:
+            taps._take_turn()
         return holdings(taps._inspector)
 
 
