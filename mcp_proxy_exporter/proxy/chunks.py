@@ -25,6 +25,9 @@ _STAND_IN = b"POST / HTTP/1.1\r\n"  # so that llhttp takes trailers for the fiel
 _WHOLE_CHUNK = re.compile(rb"([0-9A-Fa-f]{1,15})\r\n")
 _MAX_CHUNK_LINE = 4096  # longer than any sensible extension; nginx and HAProxy allow about as much
 _MAX_TRAILERS = 16_384  # a quarter of the default head limit: trailers are rare and short
+_MAX_STEPS = 256
+"""Chunks, or lines around them, that are one turn's share: some 0.3 ms. A read of the event loop's
+256 KiB has 43 000 of the shortest; one of an event stream's has some hundreds at most."""
 
 
 class _Malformed(Exception):
@@ -67,7 +70,10 @@ class ChunkedReader:
         """The trailer section's lines with their line ends; empty where there were none."""
 
     def feed(self, data: bytes) -> tuple[bytes, bytes]:
-        """Return the payload in ``data`` and what follows the body's end (else empty)."""
+        """Return the payload in ``data`` and what follows the body's end (else empty).
+
+        Where the body has not ended, the second is what is more than one turn's share.
+        """
         if self._state == self._SIZE and not self._buffer:
             whole = _WHOLE_CHUNK.match(data)
             if whole is not None:
@@ -89,11 +95,22 @@ class ChunkedReader:
         return pieces[0] if len(pieces) == 1 else b"".join(pieces), rest
 
     def _read(self, data: bytes, pieces: list[bytes]) -> bytes:
-        """Add the payload in ``data`` to ``pieces``; return what follows the body's end."""
+        """Add the payload in ``data`` to ``pieces``; return what was not taken."""
         position = 0
         size = len(data)
-        while position < size and not self.done:
-            if self._state == self._DATA:
+        for _ in range(_MAX_STEPS):
+            if position >= size or self.done:
+                break
+            if self._state == self._SIZE:
+                whole = _WHOLE_CHUNK.match(data, position)
+                if whole is not None:
+                    start = whole.end()
+                    stop = start + int(whole[1], 16)
+                    if stop > start and data.startswith(b"\r\n", stop):
+                        pieces.append(data[start:stop])
+                        position = stop + 2
+                        continue
+            elif self._state == self._DATA:
                 piece = data[position : position + self._left]
                 pieces.append(piece)
                 position += len(piece)

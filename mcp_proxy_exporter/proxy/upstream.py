@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, cast
 from mcp_proxy_exporter.proxy.context import BUFFER_HIGH_WATER
 from mcp_proxy_exporter.proxy.errors import UpstreamError, UpstreamReason
 from mcp_proxy_exporter.proxy.sockets import is_proper_end, keep_alive
+from mcp_proxy_exporter.proxy.turns import TurnTaker
 from mcp_proxy_exporter.proxy.wire import ResponseReader
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from mcp_proxy_exporter.proxy.pool import UpstreamPool
 
 
-class UpstreamConnection(asyncio.Protocol):
+class UpstreamConnection(TurnTaker):
     """The upstream side of a socket."""
 
     __slots__ = (
@@ -29,28 +30,24 @@ class UpstreamConnection(asyncio.Protocol):
         "_clock",
         "_descriptor",
         "_exchange",
-        "_paused",
         "_poll",
         "_pool",
         "_reader",
         "_reused",
-        "_transport",
         "idle_since",
         "write_paused",
     )
 
-    _transport: asyncio.Transport
-
     def __init__(
         self, pool: "UpstreamPool", reader: ResponseReader, clock: Callable[[], float]
     ) -> None:
+        super().__init__()
         self._pool = pool
         self._reader = reader
         self._clock = clock
         self._exchange: HttpExchange | None = None
         self._answered = False
         self._reused = False
-        self._paused = False
         self._poll = select.poll()
         self._descriptor = -1
         self.idle_since = 0.0
@@ -81,15 +78,19 @@ class UpstreamConnection(asyncio.Protocol):
             exchange.relay_known(*known, entered)
             return
         try:
-            self._reader.feed(data)
+            more = self._reader.feed(data)
         except UpstreamError as error:
             exchange.fail(error)
             return
         exchange.flush_response(entered)
+        if more:
+            self._yield()
 
     def eof_received(self) -> None:
         """End the exchange, completely where its answer has no other end."""
         exchange = self._exchange
+        if self._reader.is_behind:
+            return  # over TLS it comes before its turn; `connection_lost` follows
         if exchange is not None and is_proper_end(self._transport) and self._reader.eof():
             exchange.flush_response(self._clock())
         else:
@@ -100,7 +101,11 @@ class UpstreamConnection(asyncio.Protocol):
         self._pool.closed(self)
         if exc is not None:
             self._read_rest()
-        self._lose()
+        if self._exchange is not None and self._reader.is_behind:
+            self._paused = False  # nothing more comes that could pile up
+            self._yield()
+        else:
+            self._lose()
 
     def pause_writing(self) -> None:
         """Stop reading the client: the upstream is slower."""
@@ -126,18 +131,6 @@ class UpstreamConnection(asyncio.Protocol):
         """Hand bytes to the upstream's socket."""
         if not self._transport.is_closing():
             self._transport.write(data)
-
-    def pause_reading(self) -> None:
-        """Stop reading the upstream."""
-        if not self._paused and not self._transport.is_closing():
-            self._paused = True
-            self._transport.pause_reading()
-
-    def resume_reading(self) -> None:
-        """Go on reading the upstream."""
-        if self._paused and not self._transport.is_closing():
-            self._paused = False
-            self._transport.resume_reading()
 
     def finish(self, *, reuse: bool) -> None:
         """Leave the exchange: back to the pool, or cut so that the upstream learns of it now."""
@@ -178,6 +171,26 @@ class UpstreamConnection(asyncio.Protocol):
     def abort(self) -> None:
         """Close at once."""
         self._transport.abort()
+
+    # turns.TurnTaker
+
+    def _is_behind(self) -> bool:
+        return self._exchange is not None and self._reader.is_behind
+
+    def _work(self) -> None:
+        """Read more of the answer; then come to its end if that came before this turn."""
+        exchange = self._exchange
+        if exchange is None:
+            return
+        entered = self._clock()
+        try:
+            more = self._reader.go_on()
+        except UpstreamError as error:
+            exchange.fail(error)
+            return
+        exchange.flush_response(entered)
+        if not more and self._transport.is_closing():
+            self._lose()
 
     def _lose(self) -> None:
         """Tell the exchange that nothing more will come."""

@@ -5,11 +5,11 @@ proxy that guesses is how requests are smuggled (RFC 9112 section 11.2). Does no
 may pass (`headers`), who may ask (`admission`) or what a body means.
 """
 
-from collections.abc import Callable
 from typing import Protocol
 
-from mcp_proxy_exporter.proxy.chunks import ChunkedReader, read_single_chunk
+from mcp_proxy_exporter.proxy.chunks import read_single_chunk
 from mcp_proxy_exporter.proxy.errors import Rejected
+from mcp_proxy_exporter.proxy.framing import HEAD_END, HEAD_END_SIZE, Reader, Receiver
 from mcp_proxy_exporter.proxy.heads import (
     CHUNKED,
     UNTIL_CLOSE,
@@ -24,126 +24,13 @@ from mcp_proxy_exporter.proxy.heads import (
 )
 
 _CR = 13
-
-
-class Receiver(Protocol):
-    """Takes what a reader finds, in order: head, any number of body pieces, end."""
-
-    def take_body(self, data: bytes) -> None:
-        """Take body bytes, never empty, without transfer coding."""
-
-    def take_end(self, trailers: bytes) -> None:
-        """Take the end of the message and its trailer lines (mostly none)."""
-
-
-class _Reader:
-    """What both directions share: finding the end of a head, delimiting a body."""
-
-    __slots__ = (
-        "_buffer",
-        "_check_start",
-        "_chunks",
-        "_left",
-        "_max_fields",
-        "_max_head",
-        "_refuse",
-        "in_body",
-    )
-
-    def __init__(
-        self,
-        max_head: int,
-        max_fields: int,
-        check_start: Callable[[bytearray], None],
-        refuse: Callable[[int, str, str], Exception],
-    ) -> None:
-        """``check_start`` raises for the beginning of a head that can never become one.
-
-        ``refuse`` builds the error of a malformed head: the fault is the sender's.
-        """
-        self._check_start = check_start
-        self._refuse = refuse
-        self._max_head = max_head
-        self._max_fields = max_fields
-        self._buffer = bytearray()
-        self._chunks: ChunkedReader | None = None
-        self._left = 0
-        self.in_body = False
-
-    @property
-    def started(self) -> bool:
-        """True inside a message, and when bytes wait that no message has claimed yet."""
-        return self.in_body or bool(self._buffer)
-
-    def _split_head(self, data: bytes) -> tuple[bytes, bytes] | None:
-        """Return (head, rest) once the head is whole; raise what ``refuse`` builds if never."""
-        buffer = self._buffer
-        if buffer:
-            # Only what is new is searched, so that a head in tiny pieces costs no more than it
-            # must.
-            new = max(len(buffer) - 3, 0)
-            buffer += data
-            end = buffer.find(b"\r\n\r\n", new)
-            if end < 0 or end + 4 > self._max_head:
-                self._hold(new)
-                return None
-            data = bytes(buffer)
-            self._buffer = bytearray()
-        else:
-            end = data.find(b"\r\n\r\n")
-            if end < 0 or end + 4 > self._max_head:
-                buffer += data
-                self._hold(0)
-                return None
-        return data[: end + 4], data[end + 4 :]
-
-    def _hold(self, new: int) -> None:
-        """Keep the beginning of a head, unless it can never become a good one.
-
-        ``new`` is where the bytes begin that were not judged yet.
-        """
-        buffer = self._buffer
-        if len(buffer) >= self._max_head:
-            if buffer.find(b"\r\n", 0, self._max_head) < 0:
-                # RFC 9112 section 3: a target longer than any that is served gets a 414.
-                raise self._refuse(414, "line_size", "the first line of the head is too long")
-            raise self._refuse(431, "header_size", "the head is too large")
-        if buffer.find(b"\n", 0, new) < 0:  # later, the first line was judged already
-            self._check_start(buffer)
-        if buffer.find(b"\n\n", new) >= 0 or buffer.find(b"\n\r\n", new) >= 0:
-            # RFC 9112 section 2.2 lets a recipient accept a bare LF; refusing is safer.
-            raise self._refuse(400, "header", "the head has bare line feeds")
-
-    def _read_body(self, data: bytes, receiver: Receiver) -> bytes:
-        """Pass on the body bytes in ``data``; return what follows the body's end."""
-        chunks = self._chunks
-        if chunks is not None:
-            payload, rest = chunks.feed(data)
-            if payload:
-                receiver.take_body(payload)
-            if chunks.done:
-                if chunks.fault:
-                    raise self._refuse(400, "body", chunks.fault)
-                self._chunks = None
-                self.in_body = False
-                receiver.take_end(chunks.trailers)
-            return rest
-        if self._left < 0:
-            receiver.take_body(data)
-            return b""
-        size = len(data)
-        if size < self._left:
-            self._left -= size
-            receiver.take_body(data)
-            return b""
-        payload, rest = (data, b"") if size == self._left else (
-            data[: self._left], data[self._left :]
-        )  # fmt: skip
-        self._left = 0
-        self.in_body = False
-        receiver.take_body(payload)
-        receiver.take_end(b"")
-        return rest
+_MAX_EMPTY_LINES = 4
+"""Before a request: RFC 9112 section 2.2 wants one ignored at least, and old clients end a body
+with one that does not belong to it. More is nothing that any client has a reason to send."""
+_MAX_INTERIM = 100
+"""Interim heads of one answer. A server that reports by 102 every 20 seconds (RFC 2518 section
+10.1) can do so for half an hour; Go's client gives up after 5. Without an end to them there would
+be none to an answer that never begins."""
 
 
 class RequestReceiver(Receiver, Protocol):
@@ -153,14 +40,14 @@ class RequestReceiver(Receiver, Protocol):
         """Take a request head."""
 
 
-class RequestReader(_Reader):
+class RequestReader(Reader):
     """Splits a client's bytes into requests, and stops after each until told to go on.
 
     Pipelined requests wait in ``pending`` bytes: one connection has one exchange at a time, so
     answers leave in the order of the requests (RFC 9112 section 9.3.2).
     """
 
-    __slots__ = ("_known", "_receiver", "busy", "personal")
+    __slots__ = ("_known", "_receiver", "busy", "empty_lines", "personal")
 
     def __init__(
         self,
@@ -175,6 +62,8 @@ class RequestReader(_Reader):
         self._known = KnownHeads[RequestHead]() if known is None else known
         self.busy = False
         """True from a request's head until `resume`."""
+        self.empty_lines = 0
+        """How many were ignored since the last request."""
         self.personal: dict[RequestHead, bytes] = {}
         """What was made of known heads for this connection's client, and is for no other."""
 
@@ -189,7 +78,7 @@ class RequestReader(_Reader):
         The short way of almost every request; the long one is `feed`, which takes whatever this
         declines.
         """
-        if self.busy or self._buffer:
+        if self.busy or self._buffer or self.empty_lines:
             return None
         end = data.find(b"\r\n\r\n") + 4
         head = self._known.get(data[:end])
@@ -202,62 +91,89 @@ class RequestReader(_Reader):
 
     def feed(self, data: bytes) -> None:
         """Take bytes; raise `Rejected` if they are no HTTP."""
-        if self.in_body:
-            data = self._read_body(data, self._receiver)
+        buffer = self._buffer
+        if self.busy:
+            if self.in_body and not buffer:
+                data = self._read_body(data, self._receiver)
             if data:
-                self._buffer += data
-        elif self.busy:
-            self._buffer += data
+                buffer += data
+        elif buffer or data[0] == _CR:
+            # Only what is new is searched, so that a head in tiny pieces costs no more than it
+            # must.
+            new = max(len(buffer) - 3, 0)
+            buffer += data
+            self._read_waiting(new)
         else:
             self._read_head(data)
+
+    def go_on(self) -> None:
+        """Take one turn's share of what `is_behind`; raise `Rejected` as `feed` does."""
+        self._read_waiting_body(self._receiver)
 
     def resume(self) -> bool:
         """Go on to the next request; True when its head was there."""
         self.busy = False
-        data = bytes(self._buffer)
-        self._buffer = bytearray()
-        if data:
-            self._read_head(data)
+        if self._buffer:
+            self._read_waiting(0)
         return self.busy
 
     def _read_head(self, data: bytes) -> None:
-        if (data[0] == _CR and not self._buffer) or self._buffer == b"\r":
-            data = self._skip_empty_lines(data)
-        parts = self._split_head(data) if data else None
-        if parts is None:
+        """Take the beginning of a request, or all of it."""
+        end = data.find(HEAD_END) + HEAD_END_SIZE
+        if not HEAD_END_SIZE <= end <= self._max_head:
+            self._buffer += data
+            self._hold(0)
             return
-        raw, rest = parts
+        rest = data[end:]
+        self._take_head(data[:end])
+        if rest and self.in_body:
+            rest = self._read_body(rest, self._receiver)
+        if rest:
+            self._buffer += rest
+
+    def _read_waiting(self, new: int) -> None:
+        """Take a request from the bytes that wait, which are searched from ``new`` on.
+
+        There may be many more of them: no request costs more than its own bytes.
+        """
+        buffer = self._buffer
+        if buffer[0] == _CR:
+            self._skip_empty_lines()
+            if not buffer or buffer == b"\r":  # perhaps the first half of another
+                return
+            new = 0
+        end = buffer.find(HEAD_END, new) + HEAD_END_SIZE
+        if not HEAD_END_SIZE <= end <= self._max_head:
+            self._hold(new)
+            return
+        raw = bytes(buffer[:end])
+        del buffer[:end]
+        self._take_head(raw)
+        if buffer and self.in_body:
+            self._read_waiting_body(self._receiver)
+
+    def _take_head(self, raw: bytes) -> None:
         head = self._known.get(raw)
         if head is None:
             head = parse_request_head(raw, self._max_fields)
             self._known.add(raw, head)
         self.busy = True
+        self.empty_lines = 0
         length = head.length
         if length:
-            self.in_body = True
-            self._left = length
-            if length == CHUNKED:
-                self._chunks = ChunkedReader()
+            self._begin_body(length)
         self._receiver.take_request(head)
         if not length:
             self._receiver.take_end(b"")
-        elif rest:
-            rest = self._read_body(rest, self._receiver)
-        if rest:
-            self._buffer += rest
 
-    def _skip_empty_lines(self, data: bytes) -> bytes:
-        """Return what follows the empty lines before a request line (RFC 9112 section 2.2)."""
-        data = bytes(self._buffer) + data
-        self._buffer = bytearray()
-        start = 0
-        while data.startswith(b"\r\n", start):
-            start += 2
-        data = data[start:]
-        if data == b"\r":
-            self._buffer += data  # perhaps the first half of another
-            return b""
-        return data
+    def _skip_empty_lines(self) -> None:
+        """Drop the empty lines before a request line (RFC 9112 section 2.2)."""
+        buffer = self._buffer
+        while buffer.startswith(b"\r\n"):
+            self.empty_lines += 1
+            if self.empty_lines > _MAX_EMPTY_LINES:
+                raise Rejected(400, "request_line", "too many empty lines precede the request line")
+            del buffer[:2]
 
 
 class ResponseReceiver(Receiver, Protocol):
@@ -267,10 +183,10 @@ class ResponseReceiver(Receiver, Protocol):
         """Take an interim or the final response head."""
 
 
-class ResponseReader(_Reader):
+class ResponseReader(Reader):
     """Splits an upstream's bytes into the answer to one request at a time."""
 
-    __slots__ = ("_known", "_method", "_receiver", "extra")
+    __slots__ = ("_interim", "_known", "_method", "_receiver", "extra")
 
     def __init__(
         self, max_head: int, max_fields: int, known: KnownHeads[ResponseHead] | None = None
@@ -285,6 +201,7 @@ class ResponseReader(_Reader):
         self._known = KnownHeads[ResponseHead]() if known is None else known
         self._receiver: ResponseReceiver | None = None
         self._method = b""
+        self._interim = 0
         self.extra = False
         """True when bytes came that no request asked for: never to be used again."""
 
@@ -292,6 +209,7 @@ class ResponseReader(_Reader):
         """Name the request whose answer comes next, and who takes it."""
         self._method = method
         self._receiver = receiver
+        self._interim = 0
 
     def take_known(self, data: bytes) -> tuple[ResponseHead, bytes] | None:
         """Return head and payload if ``data`` is all of an answer whose head was parsed before.
@@ -315,19 +233,40 @@ class ResponseReader(_Reader):
         self._receiver = None
         return head, payload
 
-    def feed(self, data: bytes) -> None:
-        """Take bytes; raise `UpstreamError` if they are no HTTP."""
+    def feed(self, data: bytes) -> bool:
+        """Take bytes; raise `UpstreamError` if they are no HTTP.
+
+        Returns True where there were more than one turn's share: `go_on` takes them.
+        """
         receiver = self._receiver
         if receiver is None:
             self.extra = True
-            return
+            return False
+        if self.in_body and self._buffer:
+            self._buffer += data
+            return True
         rest = data if self.in_body else self._read_heads(data, receiver)
         if rest and self.in_body:
             rest = self._read_body(rest, receiver)
             if not self.started:
                 self._receiver = None
+        if rest and self.in_body:
+            self._buffer += rest
+            return True
         if rest:
             self.extra = True
+        return False
+
+    def go_on(self) -> bool:
+        """Take one turn's share of what `is_behind`; True if that was not all."""
+        receiver = self._receiver
+        if receiver is None or not self.is_behind:
+            return False
+        self._read_waiting_body(receiver)
+        if not self.in_body:
+            self._receiver = None
+            self.extra = self.extra or bool(self._buffer)
+        return self.is_behind
 
     def eof(self) -> bool:
         """Note the end of the connection; True when that completes a body `UNTIL_CLOSE`."""
@@ -345,28 +284,46 @@ class ResponseReader(_Reader):
         self._receiver = None
 
     def _read_heads(self, data: bytes, receiver: ResponseReceiver) -> bytes:
-        while data:
-            parts = self._split_head(data)
-            if parts is None:
+        """Take heads up to the final one; return what follows it."""
+        buffer = self._buffer
+        start = 0
+        if buffer:
+            new = max(len(buffer) - 3, 0)
+            buffer += data
+            if buffer.find(HEAD_END, new) < 0:
+                self._hold(new)
                 return b""
-            raw, data = parts
-            head = self._known.get(raw) if self._method != b"HEAD" else None
-            if head is None:
-                head = parse_response_head(raw, self._max_fields, self._method)
-                if self._method != b"HEAD":  # its answers have lengths without bodies
-                    self._known.add(raw, head)
-            if head.status < 200:  # noqa: PLR2004  # RFC 9110 section 15.2: interim
-                receiver.take_response(head)
-                continue
-            length = head.length
-            if length:
-                self.in_body = True
-                self._left = length
-                if length == CHUNKED:
-                    self._chunks = ChunkedReader()
-            receiver.take_response(head)
-            if not length:
-                receiver.take_end(b"")
-                self._receiver = None
-            return data
+            data = bytes(buffer)
+            self._buffer = buffer = bytearray()
+        while start < len(data):
+            end = data.find(HEAD_END, start) + HEAD_END_SIZE
+            if not HEAD_END_SIZE <= end <= start + self._max_head:
+                buffer += data[start:]
+                self._hold(0)
+                break
+            if self._take_head(data[start:end], receiver):
+                return data[end:]
+            start = end
         return b""
+
+    def _take_head(self, raw: bytes, receiver: ResponseReceiver) -> bool:
+        """Take a head; return True if it is the final one."""
+        head = self._known.get(raw) if self._method != b"HEAD" else None
+        if head is None:
+            head = parse_response_head(raw, self._max_fields, self._method)
+            if self._method != b"HEAD":  # its answers have lengths without bodies
+                self._known.add(raw, head)
+        if head.status < 200:  # noqa: PLR2004  # RFC 9110 section 15.2: interim
+            self._interim += 1
+            if self._interim > _MAX_INTERIM:
+                raise bad_response("it has too many interim heads")
+            receiver.take_response(head)
+            return False
+        length = head.length
+        if length:
+            self._begin_body(length)
+        receiver.take_response(head)
+        if not length:
+            receiver.take_end(b"")
+            self._receiver = None
+        return True
