@@ -10,20 +10,22 @@ import errno
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 from mcp_proxy_exporter import logs
-from mcp_proxy_exporter.admin import AdminServer, Line, Page
+from mcp_proxy_exporter.admin import MAX_VISITORS, AdminServer, Line, Page
 from mcp_proxy_exporter.config import InspectionSettings, ServerSettings, Settings, WrongFile
 from mcp_proxy_exporter.observe import scrape
-from mcp_proxy_exporter.observe.exposition import choose
+from mcp_proxy_exporter.observe.exposition import Exposition
 from mcp_proxy_exporter.observe.metrics import Metrics, MetricsOptions
 from mcp_proxy_exporter.observe.rehearsal import WrongRecord, read_record, rehearse
 from mcp_proxy_exporter.protocol.inspector import Inspector
 from mcp_proxy_exporter.protocol.limits import Limits
+from mcp_proxy_exporter.proxy.descriptors import share_descriptors
 from mcp_proxy_exporter.proxy.server import ProxyServer
 from mcp_proxy_exporter.proxy.tls import ListenerContext, TlsContexts
 from mcp_proxy_exporter.reload import LOOK_SECONDS, Plan, Reloader, make_access, tell_insecure
@@ -54,6 +56,11 @@ _CLOCK = time.perf_counter
 _CATCH_UP_SECONDS = 1.0
 """How long a scrape waits for what was seen and not looked at yet; mostly it is a millisecond."""
 
+_STOP_SECONDS = 1.5
+"""Of the stop, beyond the settings' delay and drain: for last answers, sockets and a scrape."""
+_THREADS_SECONDS = 0.25
+"""For threads at the very end: a slow disk, or a large scrape that nobody waits for."""
+
 _SWEEP = 1.0
 """Seconds between two looks for calls, sessions and tasks that are overdue."""
 
@@ -78,6 +85,7 @@ class Service:
         self._faults = logs.FaultLog(self.metrics.inspection_failed)
         self._connections: dict[str, Connections] = {}
         self._taps: list[TapFactory] = []
+        self._descriptors = share_descriptors(len(settings.servers), MAX_VISITORS)
         self._proxies = {
             server.name: self._build(server, plan.contexts[server.name])
             for server in settings.servers
@@ -90,6 +98,7 @@ class Service:
             servers=self._describe,
             tls=admin_tls,
             access=make_access(settings.admin),
+            allowed_hosts=settings.admin.allowed_hosts,
         )
         self._reloader = Reloader(plan, self._proxies, self._admin, admin_tls, self.metrics)
         self._look_at = _CLOCK() + LOOK_SECONDS
@@ -101,6 +110,12 @@ class Service:
     def admin_url(self) -> str:
         """Where the admin listens: an origin with the real port."""
         return self._admin.url
+
+    @property
+    def stop_seconds(self) -> float:
+        """How long a stop may take."""
+        timeouts = self._reloader.settings.timeouts
+        return timeouts.shutdown_delay + timeouts.drain + _STOP_SECONDS
 
     def addresses(self, name: str) -> Sequence[str]:
         """Where the server of this name is listened for, with the real ports."""
@@ -188,13 +203,13 @@ class Service:
             taps=taps,
             tls=tls,
             clock=_CLOCK,
+            descriptors=self._descriptors,
         )
 
-    async def _render(self, accept: str, compress: bool) -> Page:  # noqa: FBT001  # a callback
+    async def _render(self, exposition: Exposition, compress: bool) -> Page:  # noqa: FBT001  # a callback
         await self._catch_up()
         # Counted here, because the proxies change their connections while a thread would look.
         self._connections = {name: proxy.connections() for name, proxy in self._proxies.items()}
-        exposition = choose(accept)
         # In a thread: a large scrape takes longer than a call may wait.
         written = await asyncio.to_thread(scrape.write, exposition, self.metrics, compress=compress)
         encoding = "gzip" if written.compressed else ""
@@ -244,11 +259,14 @@ async def serve(
     await signals.get()
     stopping = asyncio.ensure_future(service.stop())
     again = asyncio.ensure_future(signals.get())
-    await asyncio.wait({stopping, again}, return_when=asyncio.FIRST_COMPLETED)
-    if not stopping.done():
+    await asyncio.wait(
+        {stopping, again}, timeout=service.stop_seconds, return_when=asyncio.FIRST_COMPLETED
+    )
+    if again.done() and not stopping.done():
         return EXIT_SIGNAL + again.result()
     again.cancel()
-    await stopping
+    if stopping.done():
+        await stopping  # it may have failed
     return EXIT_OK
 
 
@@ -260,10 +278,20 @@ def run(main: Coroutine[Any, Any, int], *, log_level: str) -> int:
         runner.get_loop().set_exception_handler(logs.LoopLog())
         code = runner.run(main)
         if code > EXIT_SIGNAL:
-            # At once: the runner would wait for threads that resolve a name or write a scrape.
-            sys.stdout.flush()
-            os._exit(code)
+            _leave(code)
+        # The runner, and Python after it, would wait for threads however long they take.
+        watch = threading.Timer(_THREADS_SECONDS, _leave, (code,))
+        watch.daemon = True
+        watch.start()
+    watch.cancel()
     return code
+
+
+def _leave(code: int) -> None:
+    """End the process at once; everything that matters is closed."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def rehearse_call(settings: Settings, recorded: bytes) -> str:

@@ -168,6 +168,10 @@ PROMISES: Final[Mapping[str, tuple[str, ...]]] = {
         "observe/test_scrape.py::test_another_thread_does_not_wait_for_a_scrape",
         "observe/test_exposition.py::test_a_scrape_in_another_thread_does_not_mind_traffic",
     ),
+    "M6": (
+        "test_admin_pages.py::test_scrapers_share_a_page_that_is_written_after_they_asked",
+        "test_admin_pages.py::test_few_pages_are_held_whoever_does_not_read",
+    ),
     # Shutdown
     "D1": (
         "test_lifecycle.py::test_order_of_the_end",
@@ -182,6 +186,9 @@ PROMISES: Final[Mapping[str, tuple[str, ...]]] = {
     "D4": (
         "test_app.py::test_drain_has_an_end",
         "test_lifecycle.py::test_first_signal_is_exit_0_and_the_second_is_at_once",
+        "test_lifecycle_end.py::test_resolver_that_hangs_does_not_delay_the_end",
+        "test_lifecycle_end.py::test_stop_that_takes_too_long_is_given_up",
+        "proxy/test_tls.py::test_client_that_does_not_end_tls_does_not_delay_the_end",
     ),
     "D5": (
         "test_lifecycle.py::test_signal_during_the_start_ends_the_process_quietly",
@@ -240,6 +247,10 @@ PROMISES: Final[Mapping[str, tuple[str, ...]]] = {
         "test_admin.py::test_metrics_are_for_those_who_know_the_secret",
         "test_app.py::test_each_listener_knows_its_own_paths_only",
     ),
+    "X5": (
+        "test_admin_hosts.py::test_on_loopback_only_known_hosts_may_read",
+        "test_admin_hosts.py::test_elsewhere_hosts_are_judged_only_where_some_are_listed",
+    ),
     # Faults of the inspection
     "I1": (
         "test_fail_open_any_time.py::test_fault_at_any_time_is_one_fault_and_the_next_calls_are_seen",
@@ -276,5 +287,17 @@ PROMISES: Final[Mapping[str, tuple[str, ...]]] = {
         "soak/test_maps.py::test_two_thousand_lives_leave_nothing",
         "soak/test_growth.py::test_thirty_thousand_sessions_leave_nothing",
         "proxy/test_pool.py::test_client_that_leaves_at_any_moment_of_connecting_leaks_no_connection",
+    ),
+    "C7": (
+        "proxy/test_descriptors.py::test_share_is_enough_for_the_clients_and_their_exchanges",
+        "test_descriptors.py::test_idle_clients_leave_descriptors_for_everybody_else",
+    ),
+    "C8": (
+        "test_admin_visitors.py::test_silent_visitors_do_not_keep_out_a_probe",
+        "test_admin_visitors.py::test_each_step_of_a_visit_has_its_time",
+    ),
+    "C9": (
+        "proxy/test_pool.py::test_exchanges_share_one_look_up",
+        "proxy/test_pool.py::test_each_exchange_waits_for_the_resolver_as_long_as_it_may",
     ),
 }

@@ -5,7 +5,7 @@ import base64
 import gzip
 import logging
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -15,7 +15,9 @@ import trustme
 
 from mcp_proxy_exporter import __version__
 from mcp_proxy_exporter.admin import EVERYBODY, Access, AdminServer, Line, Page, write_index
+from mcp_proxy_exporter.admin.pages import Write
 from mcp_proxy_exporter.config import TcpAddress
+from mcp_proxy_exporter.observe.exposition import OPENMETRICS, Exposition
 from tests.support.programs import find_free_port, is_listening
 
 METRICS = b"# HELP cats Cats.\n# TYPE cats gauge\ncats 3\n"
@@ -33,10 +35,10 @@ class Operator:
     server: AdminServer | None = None
     ready: bool = True
     metrics: bytes = METRICS
-    accepted: list[str] = field(default_factory=list)
+    accepted: list[Exposition] = field(default_factory=list)
 
-    async def render(self, accept: str, compress: bool) -> Page:  # noqa: FBT001  # a callback
-        self.accepted.append(accept)
+    async def render(self, exposition: Exposition, compress: bool) -> Page:  # noqa: FBT001  # a callback
+        self.accepted.append(exposition)
         if compress:
             body = gzip.compress(self.metrics)
             return Page(body=body, content_type=CONTENT_TYPE, content_encoding="gzip")
@@ -51,10 +53,11 @@ class Operator:
 
 @asynccontextmanager
 async def operate(
-    render: Callable[[str, bool], Awaitable[Page]] | None = None,
+    render: Write | None = None,
     address: TcpAddress = ANY_PORT,
     tls: ssl.SSLContext | None = None,
     access: Access = EVERYBODY,
+    allowed_hosts: Sequence[str] = (),
 ) -> AsyncIterator[Operator]:
     """Run an admin listener."""
     timeout = aiohttp.ClientTimeout(total=WAIT)
@@ -69,6 +72,7 @@ async def operate(
             servers=lambda: [line],
             tls=tls,
             access=access,
+            allowed_hosts=allowed_hosts,
         )
         operator.server = server
         await server.start()
@@ -95,7 +99,7 @@ async def test_metrics_are_those_that_were_rendered_for_the_accept_header(
     assert answer.headers["Content-Type"] == CONTENT_TYPE
     assert answer.headers["Vary"] == "Accept, Accept-Encoding"
     assert "Content-Encoding" not in answer.headers
-    assert operator.accepted == ["application/openmetrics-text"]
+    assert operator.accepted == [OPENMETRICS]
 
 
 async def test_head_answers_like_get_without_a_body(operator: Operator) -> None:
@@ -202,7 +206,7 @@ async def test_malformed_request_is_answered_and_not_logged(
 
 
 async def test_failing_scrape_is_logged_as_our_fault(caplog: pytest.LogCaptureFixture) -> None:
-    async def fail(_accept: str, _compress: bool) -> Page:  # noqa: FBT001  # a callback
+    async def fail(_exposition: Exposition, _compress: bool) -> Page:  # noqa: FBT001  # a callback
         raise RuntimeError("broken")
 
     async with operate(fail) as operator:
@@ -238,7 +242,7 @@ async def test_stopped_listener_is_closed() -> None:
 
 
 async def test_never_started_listener_can_be_stopped() -> None:
-    async def render(_accept: str, _compress: bool) -> Page:  # noqa: FBT001  # a callback
+    async def render(_exposition: Exposition, _compress: bool) -> Page:  # noqa: FBT001  # a callback
         return Page(body=METRICS, content_type=CONTENT_TYPE)
 
     server = AdminServer(ANY_PORT, render=render, ready=lambda: True, servers=list)
@@ -326,7 +330,9 @@ async def test_no_spelling_of_a_path_opens_more(path: str) -> None:
     async with operate(access=Access(bearer_token=TOKEN)) as operator:
         port = int(operator.url.rpartition(":")[2])
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        writer.write(f"GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".encode())
+        writer.write(
+            f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode()
+        )
         async with asyncio.timeout(WAIT):
             assert (await reader.read()).startswith(b"HTTP/1.1 401 ")
         writer.close()

@@ -302,9 +302,13 @@ class Identity:
 
     def renew(self) -> None:
         """Put a new file into the place of the old one, as Kubernetes does."""
-        new = self.file.with_suffix(".new")
         leaf = self.authority.issue_cert("127.0.0.1")
-        leaf.private_key_and_cert_chain_pem.write_to_path(str(new))
+        self.replace(leaf.private_key_and_cert_chain_pem.bytes())
+
+    def replace(self, pem: bytes) -> None:
+        """Put anything there, never to be seen half written."""
+        new = self.file.with_suffix(".new")
+        new.write_bytes(pem)
         new.rename(self.file)
 
     async def serial(self, url: str) -> str:
@@ -344,7 +348,7 @@ async def test_renewed_certificates_are_found_without_a_signal(
         assert after[0] == after[1] != before[0]
 
         # A wrong one is told once, and the earlier one stays.
-        identity.file.write_text("half a file")
+        identity.replace(b"half a file")
         await until(lambda: world.figure(SUCCESSFUL) == 0)
         await asyncio.sleep(0.2)
         assert caplog.text.count("cert_file: holds no certificate in PEM form") == 1

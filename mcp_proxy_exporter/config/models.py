@@ -29,7 +29,7 @@ from mcp_proxy_exporter.config.section import (
     Section,
     faults,
 )
-from mcp_proxy_exporter.config.servers import ServerSettings
+from mcp_proxy_exporter.config.servers import HostName, ServerSettings
 from mcp_proxy_exporter.config.slo import SloSettings, find_slo_faults
 from mcp_proxy_exporter.config.tls import ListenTlsSettings
 
@@ -96,6 +96,9 @@ class AdminSettings(Section):
     bearer_token: SecretSettings | None = None
     """Who asks for metrics or the index must know it, or be `basic_auth`; None: need not."""
     basic_auth: BasicAuthSettings | None = None
+    allowed_hosts: tuple[HostName, ...] = ()
+    """Further Host values, ``host`` (any port) or ``host:port``, in lower case. On a loopback
+    address all others are refused, which no web page's rebound name passes (DNS rebinding)."""
 
     @field_validator("listen")
     @classmethod

@@ -1,7 +1,7 @@
-"""Clients that come by TLS, from the accepted connection to the end of the handshake.
+"""Connections that come in, from the accepted socket to the end of the TLS handshake.
 
-Knows listening sockets and the limit that holds for handshakes under way. Does not know what a
-client says once it is in (`downstream`), nor where certificates come from (`tls`).
+Knows listening sockets, and asks whether there is room for one more. Does not know what a client
+says once it is in (`downstream`, or the admin's library), nor where certificates come from (`tls`).
 
 An event loop's own listener with TLS tells of a connection only when its handshake is over, so that
 those which never end theirs would be under no limit, and nobody would count them.
@@ -14,9 +14,6 @@ import ssl
 from collections.abc import Callable
 
 from mcp_proxy_exporter.config import TcpAddress
-from mcp_proxy_exporter.protocol.events import LimitHit
-from mcp_proxy_exporter.proxy.context import MAX_REFUSED, Context
-from mcp_proxy_exporter.proxy.downstream import ClientConnection
 from mcp_proxy_exporter.proxy.sockets import reset_socket
 from mcp_proxy_exporter.proxy.tls import HANDSHAKE_SECONDS, SHUTDOWN_SECONDS
 
@@ -28,15 +25,22 @@ class Arrivals:
     """Accepts connections and agrees on TLS with each of them."""
 
     def __init__(
-        self, context: Context, tls: ssl.SSLContext, make: Callable[[], ClientConnection]
+        self,
+        make: Callable[[], asyncio.Protocol],
+        tls: ssl.SSLContext | None,
+        admits: Callable[[], bool],
     ) -> None:
-        """``make`` builds what serves a client whose handshake is over."""
+        """``make`` builds what serves a client whose handshake is over.
+
+        Where ``admits`` says no, the client is reset.
+        """
         self.tls = tls
-        """For handshakes that begin from now on."""
-        self._context = context
+        """For handshakes that begin from now on; None accepts without."""
         self._make = make
+        self._admits = admits
         self._listening: list[socket.socket] = []
-        self._greeting: set[asyncio.Task[None]] = set()
+        self._greeting: dict[asyncio.Task[None], None] = {}
+        """Handshakes under way, the oldest first."""
         self._pause: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
@@ -66,6 +70,14 @@ class Arrivals:
         for task in self._greeting:
             task.cancel()
 
+    def drop(self) -> bool:
+        """End the handshake that takes longest; False where there is none."""
+        oldest = next(iter(self._greeting), None)
+        if self.tls is None or oldest is None:
+            return False
+        self._forget(oldest)
+        return oldest.cancel()
+
     def _resume(self) -> None:
         self._pause = None
         loop = asyncio.get_running_loop()
@@ -89,26 +101,26 @@ class Arrivals:
             self._suspend()
             self._pause = loop.call_later(_ACCEPT_PAUSE, self._resume)
             return
-        context = self._context
-        limit = context.limits.connections
-        if limit and len(context.clients) + len(self) >= limit + MAX_REFUSED:
-            context.taps.report(LimitHit(limit="connections"))
+        if not self._admits():
             reset_socket(accepted)
             return
         accepted.setblocking(False)  # noqa: FBT003
         task = loop.create_task(self._greet(accepted))
-        self._greeting.add(task)
-        task.add_done_callback(self._greeting.discard)
+        self._greeting[task] = None
+        task.add_done_callback(self._forget)
+
+    def _forget(self, task: asyncio.Task[None]) -> None:
+        self._greeting.pop(task, None)
 
     async def _greet(self, accepted: socket.socket) -> None:
-        loop = asyncio.get_running_loop()
+        loop, tls = asyncio.get_running_loop(), self.tls
         try:
             await loop.connect_accepted_socket(
                 self._make,
                 accepted,
-                ssl=self.tls,
-                ssl_handshake_timeout=HANDSHAKE_SECONDS,
-                ssl_shutdown_timeout=SHUTDOWN_SECONDS,
+                ssl=tls,
+                ssl_handshake_timeout=None if tls is None else HANDSHAKE_SECONDS,
+                ssl_shutdown_timeout=None if tls is None else SHUTDOWN_SECONDS,
             )
         except OSError as error:  # ssl.SSLError is one: what anybody can make fail
             loop.call_exception_handler({"message": "handshake failed", "exception": error})

@@ -269,13 +269,13 @@ class ClientConnection(TurnTaker):
         if self.exchange is not None:
             self.exchange.end_stream()
         elif self._lingering_since is None and not self._reader.started:
-            self._transport.close()
+            self._close()
 
     def shut_down(self) -> None:
         """End the running exchange, visibly unfinished, and the connection."""
         if self.exchange is not None:
             self.exchange.shut_down()
-        self._transport.close()
+        self._close()
 
     def abort(self) -> None:
         """Close at once, whatever was not sent."""
@@ -384,7 +384,12 @@ class ClientConnection(TurnTaker):
     def _hang_up(self) -> None:
         """Take note of the end of a client that was not being read."""
         self._leave()
-        self._transport.close()
+        self._close()
+
+    def _close(self) -> None:
+        # Once only: with a second call asyncio's TLS transport forgets what it would have to abort.
+        if not self._transport.is_closing():
+            self._transport.close()
 
     def _leave(self) -> None:
         exchange, self.exchange = self.exchange, None

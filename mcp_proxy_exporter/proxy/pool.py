@@ -8,6 +8,7 @@ the clients' own concurrency is the bound.
 import asyncio
 import socket
 import ssl
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -58,6 +59,8 @@ class UpstreamPool:
         self._tasks: set[asyncio.Task[None]] = set()
         self._proven: object = None
         """The socket address that answered last."""
+        self._looking: asyncio.Task[list[_Target]] | None = None
+        """Asks what the upstream's name stands for, for all exchanges that want to know."""
 
     @property
     def idle(self) -> int:
@@ -131,6 +134,8 @@ class UpstreamPool:
         """Close what no exchange holds, all being over, and wait until the sockets are closed."""
         for connection in self._open:
             connection.abort()
+        if self._looking is not None:
+            self._looking.cancel()
         with suppress(TimeoutError):
             async with asyncio.timeout(_CLOSE_SECONDS):
                 # Attempts that their exchanges ended may still be ending, too.
@@ -165,7 +170,7 @@ class UpstreamPool:
             async with asyncio.timeout(limit):
                 _, connection = await loop.create_unix_connection(self._build, address.path)
             return connection
-        targets = await _resolve(address, limit)
+        targets = await self._resolve(address, limit)
         # A sort is stable: all but the address that answered last keep the resolver's order.
         targets.sort(key=lambda target: target[4] != self._proven)
         failure: OSError | None = None
@@ -181,6 +186,26 @@ class UpstreamPool:
                 self._proven = target[4]
                 return connection
         raise failure if failure is not None else OSError("the name has no address")
+
+    async def _resolve(self, address: TcpAddress, limit: float) -> list[_Target]:
+        """Return what a host's name stands for; a literal address needs no resolver."""
+        literal = _literal(address)
+        if literal:
+            return literal
+        looking = self._looking
+        if looking is None:
+            # One at a time: a resolver that hangs would be asked once more by each request.
+            looking = self._looking = asyncio.get_running_loop().create_task(_look_up(address))
+            looking.add_done_callback(self._looked)
+        done, _ = await asyncio.wait({looking}, timeout=limit)
+        if not done:
+            raise socket.gaierror(socket.EAI_AGAIN, "the resolver did not answer in time")
+        return list(looking.result())
+
+    def _looked(self, looking: asyncio.Task[list[_Target]]) -> None:
+        self._looking = None
+        if not looking.cancelled():
+            looking.exception()  # taken note of, even if all who waited have left
 
     async def _open_to(self, target: _Target) -> UpstreamConnection:
         family, _, protocol, _, (host, port, *rest) = target
@@ -205,8 +230,38 @@ class UpstreamPool:
         return UpstreamConnection(self, reader, self._clock)
 
 
-async def _resolve(address: TcpAddress, limit: float) -> list[_Target]:
-    """Return what a host's name stands for; a literal address needs no resolver and no thread."""
+async def _look_up(address: TcpAddress) -> list[_Target]:
+    """Ask the system in a thread that nothing waits for, neither a scrape nor the process's end.
+
+    A resolver may take half a minute. An event loop's own threads are few, other work would stand
+    in line behind it, and a process ends only after them.
+    """
+    found: asyncio.Future[list[_Target]] = asyncio.get_running_loop().create_future()
+    threading.Thread(target=_ask, args=(address, found), name="look-up", daemon=True).start()
+    return await found
+
+
+def _ask(address: TcpAddress, found: "asyncio.Future[list[_Target]]") -> None:
+    result: list[_Target] | Exception
+    try:
+        result = list(socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM))
+    except Exception as error:  # noqa: BLE001  # for those who wait to judge
+        result = error
+    with suppress(RuntimeError):  # the event loop is closed: nobody waits any more
+        found.get_loop().call_soon_threadsafe(_tell, found, result)
+
+
+def _tell(found: "asyncio.Future[list[_Target]]", result: list[_Target] | Exception) -> None:
+    if found.done():
+        return
+    if isinstance(result, Exception):
+        found.set_exception(result)
+    else:
+        found.set_result(result)
+
+
+def _literal(address: TcpAddress) -> list[_Target]:
+    """Return what a literal address stands for; nothing for a name."""
     with suppress(socket.gaierror):
         return list(
             socket.getaddrinfo(
@@ -216,16 +271,7 @@ async def _resolve(address: TcpAddress, limit: float) -> list[_Target]:
                 flags=socket.AI_NUMERICHOST,
             )
         )
-    try:
-        async with asyncio.timeout(limit):
-            return await _look_up(address)
-    except TimeoutError as error:
-        raise socket.gaierror(socket.EAI_AGAIN, "the resolver did not answer in time") from error
-
-
-async def _look_up(address: TcpAddress) -> list[_Target]:
-    loop = asyncio.get_running_loop()
-    return list(await loop.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM))
+    return []
 
 
 _DETAILS = {

@@ -5,6 +5,7 @@ servers, metrics or signals (`mcp_proxy_exporter.app`).
 """
 
 import asyncio
+import logging
 import os
 import socket
 import stat
@@ -19,16 +20,20 @@ from mcp_proxy_exporter.config import (
     TimeoutSettings,
     UnixAddress,
 )
+from mcp_proxy_exporter.protocol.events import LimitHit
 from mcp_proxy_exporter.proxy.admission import HostRule
 from mcp_proxy_exporter.proxy.arrivals import Arrivals
-from mcp_proxy_exporter.proxy.context import Context, Rules
+from mcp_proxy_exporter.proxy.context import MAX_REFUSED, Context, Rules
 from mcp_proxy_exporter.proxy.deadlines import Deadlines
+from mcp_proxy_exporter.proxy.descriptors import fit
 from mcp_proxy_exporter.proxy.downstream import ClientConnection
 from mcp_proxy_exporter.proxy.forwarding import Forwarding
 from mcp_proxy_exporter.proxy.pool import UpstreamPool
 from mcp_proxy_exporter.proxy.sockets import allow_descriptors
 from mcp_proxy_exporter.proxy.tls import TlsContexts, bound_buffers, make_contexts
 from mcp_proxy_exporter.tap import TapFactory
+
+_LOG = logging.getLogger(__name__)
 
 _BACKLOG = 1024  # nginx takes 511, HAProxy more; the system caps it anyway
 _DRAIN_POLL = 0.02  # seconds between looks at what is still running
@@ -47,12 +52,16 @@ class ProxyServer:
         taps: TapFactory,
         tls: TlsContexts | None = None,
         clock: Callable[[], float] = time.perf_counter,
+        descriptors: int | None = None,
     ) -> None:
         """``clock`` gives monotonic seconds, the same as the taps' clock.
 
-        Without ``tls`` the settings' files are read. Raises `config.WrongFile`.
+        Without ``tls`` the settings' files are read. Raises `config.WrongFile`. ``descriptors`` are
+        those that this server may use; None for no limit.
         """
         self._settings = settings
+        self._descriptors = descriptors
+        limits = self._fit(limits)
         upstream = settings.target
         if tls is None:
             tls = make_contexts(settings)
@@ -77,7 +86,7 @@ class ProxyServer:
         self._server: asyncio.Server | Arrivals | None = None
         self._arrivals: Arrivals | None = None
         if tls.listener is not None:
-            self._arrivals = Arrivals(self._context, tls.listener, self._accept)
+            self._arrivals = Arrivals(self._accept, tls.listener, self._admits)
         self._leaving = False
         self._identity = (0, 0)
         self.addresses: list[str] = []
@@ -121,6 +130,7 @@ class ProxyServer:
         those of the time when its connection was opened.
         """
         self._settings = settings
+        limits = self._fit(limits)
         context = self._context
         context.change(_make_rules(settings), limits=limits, timeouts=timeouts)
         context.closes_clients = self._leaving or not timeouts.client_idle
@@ -177,8 +187,32 @@ class ProxyServer:
             ("upstream", "idle"): self._context.pool.idle,
         }
 
+    def _fit(self, limits: LimitSettings) -> LimitSettings:
+        fitting = fit(limits, self._descriptors)
+        if limits.connections > fitting.connections:
+            _LOG.warning(
+                "server %s: limits.connections is %d from now on, not %d: with limits.requests of "
+                "%d, that is what the %d open files that the system leaves it are enough for",
+                self._settings.name,
+                fitting.connections,
+                limits.connections,
+                limits.requests,
+                self._descriptors,
+            )
+        return fitting
+
     def _accept(self) -> ClientConnection:
         return ClientConnection(self._context)
+
+    def _admits(self) -> bool:
+        """Say whether one more may begin its handshake; the others are told once it is over."""
+        context = self._context
+        limit = context.limits.connections
+        arriving = 0 if self._arrivals is None else len(self._arrivals)
+        if limit and len(context.clients) + arriving >= limit + MAX_REFUSED:
+            context.taps.report(LimitHit(limit="connections"))
+            return False
+        return True
 
     def _remove_socket(self) -> None:
         """Remove our unix socket's file, unless a successor has put its own there already."""

@@ -12,7 +12,7 @@ import trustme
 
 from mcp_proxy_exporter.config import LimitSettings
 from mcp_proxy_exporter.protocol.events import LimitHit
-from mcp_proxy_exporter.proxy import arrivals
+from mcp_proxy_exporter.proxy import arrivals, server
 from tests.soak.process import open_files
 from tests.support.certificates import Identity, connect_tls, trusting
 from tests.support.messages import GET
@@ -50,7 +50,7 @@ async def test_handshakes_count_as_connections_and_too_many_are_reset(
     identity: Identity,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(arrivals, "MAX_REFUSED", 1)
+    monkeypatch.setattr(server, "MAX_REFUSED", 1)
     limits = LimitSettings(connections=2)
     running = await proxy(upstream.url, listen_tls=identity.settings, limits=limits)
     silent = [await RawClient.connect(running.url) for _ in range(3)]

@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
@@ -17,6 +18,7 @@ from mcp_proxy_exporter.protocol.events import (
     UpstreamFailed,
 )
 from mcp_proxy_exporter.protocol.outcome import Abort
+from mcp_proxy_exporter.proxy.pool import _look_up
 from tests.support.deadlines import Clock, sweep
 from tests.support.messages import GET, OK, answer, post
 from tests.support.proxies import ProxyFactory, RunningProxy
@@ -302,6 +304,140 @@ async def test_stopping_ends_attempts_and_connections(
     }
     await upstream.connections[0].wait_ended()
     await client.close()
+
+
+async def test_exchanges_share_one_look_up(
+    proxy: ProxyFactory, upstream: ScriptedUpstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    port = int(upstream.url.rpartition(":")[2])
+    running = await proxy(f"http://name.test:{port}", timeouts=TimeoutSettings(upstream_idle=0))
+    resolver = Resolver(monkeypatch, port)
+    asking = [asyncio.ensure_future(exchange(running)) for _ in range(40)]
+    await until(lambda: len(running.server._context.pool._tasks) == 40)
+    await asyncio.sleep(0)
+    assert [thread.daemon for thread in looking_up()] == [True]
+    resolver.answers.set()
+    assert await asyncio.gather(*asking) == [204] * 40
+    assert resolver.asked == 1
+    assert await exchange(running) == 204
+    assert resolver.asked == 2  # nothing is kept: who resolves names knows how long they hold
+    await until(lambda: not looking_up())
+
+
+async def test_each_exchange_waits_for_the_resolver_as_long_as_it_may(
+    proxy: ProxyFactory, upstream: ScriptedUpstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    port = int(upstream.url.rpartition(":")[2])
+    running = await proxy(f"http://name.test:{port}", timeouts=TimeoutSettings(connect=0.2))
+    resolver = Resolver(monkeypatch, port)
+    first = asyncio.ensure_future(exchange(running))
+    await until(lambda: running.server._context.pool._tasks)
+    await asyncio.sleep(0.1)
+    second = asyncio.ensure_future(exchange(running))
+    assert await first == 502
+    assert not second.done()
+    assert await second == 502
+    assert [failed.reason for failed in running.seen(UpstreamFailed)] == ["dns", "dns"]
+    third = asyncio.ensure_future(exchange(running))
+    await until(lambda: running.server._context.pool._tasks)
+    resolver.answers.set()
+    assert await third == 204
+    assert resolver.asked == 1
+
+
+async def test_client_that_leaves_takes_no_look_up_from_the_others(
+    proxy: ProxyFactory, upstream: ScriptedUpstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    port = int(upstream.url.rpartition(":")[2])
+    running = await proxy(f"http://name.test:{port}")
+    resolver = Resolver(monkeypatch, port)
+    async with RawClient.connecting(running.url) as impatient:
+        await impatient.send(post())
+        await until(lambda: running.server._context.pool._tasks)
+    await running.wait_for(HttpExchangeClosed)
+    patient = asyncio.ensure_future(exchange(running))
+    await until(lambda: running.server._context.pool._tasks)
+    resolver.answers.set()
+    assert await patient == 204
+    assert resolver.asked == 1
+
+
+async def test_failed_look_up_is_told_to_all_and_the_next_exchange_asks_anew(
+    proxy: ProxyFactory, upstream: ScriptedUpstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    port = int(upstream.url.rpartition(":")[2])
+    running = await proxy(f"http://name.test:{port}")
+    resolver = Resolver(monkeypatch, port)
+    resolver.fails = True
+    asking = [asyncio.ensure_future(exchange(running)) for _ in range(3)]
+    await until(lambda: len(running.server._context.pool._tasks) == 3)
+    resolver.answers.set()
+    assert await asyncio.gather(*asking) == [502] * 3
+    assert [failed.reason for failed in running.seen(UpstreamFailed)] == ["dns"] * 3
+    resolver.fails = False
+    assert await exchange(running) == 204
+
+
+async def test_stopping_waits_for_no_resolver_and_its_late_answer_is_nobodys(
+    proxy: ProxyFactory, upstream: ScriptedUpstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    port = int(upstream.url.rpartition(":")[2])
+    running = await proxy(f"http://name.test:{port}")
+    resolver = Resolver(monkeypatch, port)
+    async with RawClient.connecting(running.url) as client:
+        await client.send(post())
+        await until(looking_up)
+        async with asyncio.timeout(5.0):
+            await running.stop()
+    assert looking_up()
+    resolver.answers.set()
+    await until(lambda: not looking_up())
+    await asyncio.sleep(0)
+
+
+def test_late_answer_of_a_resolver_finds_no_loop_and_says_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    told: list[object] = []
+    monkeypatch.setattr(threading, "excepthook", told.append)
+    resolver = Resolver(monkeypatch, 1)
+
+    async def ask() -> None:
+        asking = asyncio.ensure_future(_look_up(TcpAddress("name.test", 1)))
+        await asyncio.sleep(0)
+        asking.cancel()
+
+    asyncio.run(ask())
+    [thread] = looking_up()
+    resolver.answers.set()
+    thread.join(5.0)
+    assert not thread.is_alive()
+    assert told == []
+
+
+class Resolver:
+    """The system's, which says nothing about names until it is told to."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, port: int) -> None:
+        self.answers = threading.Event()
+        self.asked = 0
+        self.fails = False
+        self._port = port
+        self._ask = socket.getaddrinfo
+        monkeypatch.setattr(socket, "getaddrinfo", self)
+
+    def __call__(self, host: str, *arguments: Any, **options: Any) -> list[Any]:
+        if host != "name.test" or options.get("flags"):
+            return self._ask(host, *arguments, **options)
+        self.asked += 1
+        assert self.answers.wait(20.0)
+        if self.fails:
+            raise socket.gaierror(socket.EAI_NONAME, "no such name")
+        return self._ask("127.0.0.1", self._port, type=socket.SOCK_STREAM)
+
+
+def looking_up() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "look-up"]
 
 
 def any_paused(running: RunningProxy) -> bool:

@@ -1,10 +1,12 @@
 """TLS on both sides: whom the proxy trusts, who it says it is, how connections end."""
 
 import asyncio
+import socket
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -19,6 +21,7 @@ from mcp_proxy_exporter.protocol.events import (
 from mcp_proxy_exporter.protocol.outcome import Abort
 from mcp_proxy_exporter.proxy.tls import TlsContexts, stamp
 from tests.support.certificates import Identity, connect_tls, trusting
+from tests.support.deadlines import sweep
 from tests.support.messages import (
     CHUNKED,
     LAST_CHUNK,
@@ -557,3 +560,32 @@ async def test_silent_client_does_not_hold_up_the_stop(
 
 def test_missing_file_has_a_stamp_too(tmp_path: Path) -> None:
     assert stamp([str(tmp_path / "none")]) == (None,)
+
+
+@pytest.mark.parametrize("grace", [0.0, 0.3])
+async def test_client_that_does_not_end_tls_does_not_delay_the_end(
+    proxy: ProxyFactory,
+    upstream: ScriptedUpstream,
+    authority: trustme.CA,
+    tmp_path: Path,
+    grace: float,
+) -> None:
+    told: list[dict[str, object]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
+    identity = Identity(authority, tmp_path)
+    running = await proxy(upstream.url, listen_tls=identity.settings)
+    port = int(running.url.rpartition(":")[2])
+    plain = socket.create_connection(("127.0.0.1", port))
+    # Nobody reads from here on but this test, which never does: the closing alert has no answer.
+    wrap = partial(trusting(authority).wrap_socket, server_hostname="127.0.0.1")
+    with await asyncio.to_thread(wrap, plain):
+        await until(lambda: running.server.connections()["client", "idle"] == 1)
+        begun = asyncio.get_running_loop().time()
+        stopping = asyncio.ensure_future(running.stop(grace))
+        while not stopping.done():
+            await asyncio.sleep(0.05)
+            sweep(running)
+        await stopping
+        assert asyncio.get_running_loop().time() - begun < grace + 5.0
+        assert running.server.connections()["client", "idle"] == 0
+    assert told == []

@@ -94,7 +94,7 @@ def run_proxy(upstream: str, *, name: str) -> Iterator[Proxy]:
         program.wait_until(lambda: is_ready(admin), "ready")
         yield Proxy(origin=f"http://127.0.0.1:{port}", admin=admin, program=program)
     # SIGTERM is how an operator ends it.
-    assert program.exit_code == 0, program.output
+    assert program.exit_code == 0, f"exit status {program.exit_code}\n{program.output}"
 
 
 @contextmanager

@@ -1,41 +1,42 @@
-"""The operator's listener: metrics, health, an index page. Reads, never changes anything.
+"""What the admin listener answers, and to whom.
 
 Knows HTTP and what an operator asks for; does not know what is measured or when the process is
 ready, which it is told by functions. Nothing here is served on the listeners of the traffic.
 """
 
+import asyncio
 import base64
 import binascii
 import hmac
 import html
+import ipaddress
 import logging
 import re
 import ssl
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
+from typing import cast
 
 from aiohttp import hdrs, web
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.typedefs import Handler
 
 from mcp_proxy_exporter import __version__
+from mcp_proxy_exporter.admin.pages import Pages, Write
+from mcp_proxy_exporter.admin.visitors import KEEPALIVE_SECONDS, Visitor, Visitors
 from mcp_proxy_exporter.config import TcpAddress
 from mcp_proxy_exporter.logs import describe
+from mcp_proxy_exporter.observe.exposition import choose
+from mcp_proxy_exporter.proxy.admission import HostRule
+from mcp_proxy_exporter.proxy.arrivals import Arrivals
+from mcp_proxy_exporter.proxy.errors import Rejected
 
-KEEPALIVE_SECONDS = 75.0  # a scraper comes back every 15 or 60 s
-SHUTDOWN_SECONDS = 1.0  # for a scrape that is under way
+_BACKLOG = 128
+_FINISH_SECONDS = 0.75  # at the end of the process, for a scrape that is under way
+_PIECE = 65_536
+"""Bytes of a page that are handed over at once: more would pile up before a slow reader."""
 
 _WEIGHT = re.compile(r"0(\.[0-9]{0,3})?|1(\.0{0,3})?")  # RFC 9110 section 12.4.2
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Page:
-    """One scrape, written out."""
-
-    body: bytes
-    content_type: str
-    content_encoding: str = ""
-    """Of the body: empty where it is not compressed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,24 +96,29 @@ class AdminServer:
         self,
         address: TcpAddress,
         *,
-        render: Callable[[str, bool], Awaitable[Page]],
+        render: Write,
         ready: Callable[[], bool],
         servers: Callable[[], Sequence[Line]],
         tls: ssl.SSLContext | None = None,
         access: Access = EVERYBODY,
+        allowed_hosts: Collection[str] = (),
     ) -> None:
         """Take the functions that know what is asked for.
 
-        ``render`` gets a request's Accept header and whether its sender takes gzip, and writes the
-        metrics in a fitting format. ``tls`` None speaks plain HTTP.
+        ``render`` writes the metrics. ``tls`` None speaks plain HTTP. ``allowed_hosts`` are checked
+        if there are any, or if nothing but loopback addresses are listened on.
         """
         self._address = address
-        self._render = render
+        self._pages = Pages(render)
         self._ready = ready
         self._servers = servers
-        self._tls = tls
+        self._allowed_hosts = allowed_hosts
+        self._host_rule: HostRule | None = None
         self.access = access
         """To be replaced at any time."""
+        self._visitors = Visitors()
+        self._tls = tls
+        self._arrivals: Arrivals | None = None
         self._runner: web.AppRunner | None = None
         self.url = ""
         """Where it listens, with the real port: an origin without a path."""
@@ -124,24 +130,35 @@ class AdminServer:
             access_log=None,
             logger=_build_logger(),
             keepalive_timeout=KEEPALIVE_SECONDS,
-            shutdown_timeout=SHUTDOWN_SECONDS,
+            handler_cancellation=True,
+            shutdown_timeout=_FINISH_SECONDS,
         )
         await runner.setup()
-        site = web.TCPSite(
-            runner, self._address.host or None, self._address.port, ssl_context=self._tls
+        speak = cast("web.Server", runner.server)  # it was made a moment ago
+        arrivals = self._arrivals = Arrivals(
+            lambda: Visitor(self._visitors, speak()),
+            self._tls,
+            lambda: self._visitors.admit(len(arrivals), arrivals.drop),
         )
-        await site.start()
+        listens = await arrivals.start(self._address, _BACKLOG)
+        if self._allowed_hosts or all(map(_is_loopback, listens)):
+            own = [self._address.host] if self._address.host else []
+            self._host_rule = HostRule(own, self._allowed_hosts)
         scheme = "http" if self._tls is None else "https"
-        self.url = f"{scheme}://{TcpAddress(*runner.addresses[0][:2])}"
+        self.url = f"{scheme}://{listens[0]}"
 
     async def stop(self) -> None:
         """Stop listening and end all connections."""
+        if self._arrivals is not None:
+            self._arrivals.close()
+            self._arrivals.abort()
         if self._runner is not None:
+            await self._visitors.leave(_FINISH_SECONDS)
             await self._runner.cleanup()
             self._runner = None
 
     def _build(self) -> web.Application:
-        app = web.Application(middlewares=[self._guard])
+        app = web.Application(middlewares=[self._attend, self._guard])
         app.router.add_get("/", self._answer_index)
         app.router.add_get("/metrics", self._answer_metrics)
         app.router.add_get("/livez", self._answer_live)
@@ -150,8 +167,22 @@ class AdminServer:
         return app
 
     @web.middleware
+    async def _attend(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """See to the time that an answer takes."""
+        visitor = self._visitors.members[request.protocol]
+        visitor.begin()
+        try:
+            return await handler(request)
+        finally:
+            visitor.end()
+
+    @web.middleware
     async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Ask for credentials first, also where there is nothing to be found."""
+        """Judge the host and ask for credentials, also where there is nothing to be found."""
+        if request.path not in _OPEN_PATHS and not self._admits_host(request):
+            return web.Response(
+                status=421, text="not served under this Host: see admin.allowed_hosts\n"
+            )
         challenges = self.access.challenges
         if (
             not challenges
@@ -164,15 +195,42 @@ class AdminServer:
             refusal.headers.add(hdrs.WWW_AUTHENTICATE, challenge)
         return refusal
 
-    async def _answer_metrics(self, http_request: web.Request) -> web.Response:
+    def _admits_host(self, http_request: web.Request) -> bool:
+        """Refuse what a web page would ask for through a name that was rebound to this address.
+
+        Browsers send a Host, always (Fetch, forbidden request-headers): who sends none is none.
+        """
+        host = http_request.headers.get(hdrs.HOST)
+        if self._host_rule is None or host is None or http_request.transport is None:
+            return True
+        local = http_request.transport.get_extra_info("sockname")[0]
+        try:
+            self._host_rule.check(host.encode("utf-8", "surrogateescape"), local)
+        except Rejected:
+            return False
+        return True
+
+    async def _answer_metrics(self, http_request: web.Request) -> web.StreamResponse:
         # Repeated fields mean one list (RFC 9110 section 5.3).
         accept = ", ".join(http_request.headers.getall(hdrs.ACCEPT, ()))
         codings = ", ".join(http_request.headers.getall(hdrs.ACCEPT_ENCODING, ()))
-        page = await self._render(accept, accepts_gzip(codings))
-        fields = {hdrs.CONTENT_TYPE: page.content_type, hdrs.VARY: "Accept, Accept-Encoding"}
-        if page.content_encoding:
-            fields[hdrs.CONTENT_ENCODING] = page.content_encoding
-        return web.Response(body=page.body, headers=fields)
+        cut = self._visitors.members[http_request.protocol].reset
+        compress = accepts_gzip(codings)
+        async with self._pages.take(choose(accept), cut, compress=compress) as page:
+            response = web.StreamResponse()
+            response.content_length = len(page.body)
+            response.headers[hdrs.CONTENT_TYPE] = page.content_type
+            response.headers[hdrs.VARY] = "Accept, Accept-Encoding"
+            if page.content_encoding:
+                response.headers[hdrs.CONTENT_ENCODING] = page.content_encoding
+            await response.prepare(http_request)
+            if http_request.method != hdrs.METH_HEAD:
+                for start in range(0, len(page.body), _PIECE):
+                    # Copies: what waits for a slow reader must not hold the whole.
+                    await response.write(page.body[start : start + _PIECE])
+                    await asyncio.sleep(0)  # a fast reader would keep the loop from all others
+            await response.write_eof()
+            return response
 
     async def _answer_live(self, _http_request: web.Request) -> web.Response:
         return web.Response(text="alive\n")
@@ -184,6 +242,10 @@ class AdminServer:
 
     async def _answer_index(self, _http_request: web.Request) -> web.Response:
         return web.Response(text=write_index(self._servers()), content_type="text/html")
+
+
+def _is_loopback(address: TcpAddress) -> bool:
+    return ipaddress.ip_address(address.host.partition("%")[0]).is_loopback
 
 
 def write_index(servers: Sequence[Line]) -> str:
