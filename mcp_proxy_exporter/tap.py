@@ -45,6 +45,9 @@ class Inspection(Protocol):
     def aborted(self, cause: Abort, now: float) -> Sequence[Event]:
         """Take the end of an exchange that broke."""
 
+    def unfinished(self) -> bool:
+        """Tell whether `response_data` left a part, to be looked at when given no bytes."""
+
     def awaits(self) -> bool:
         """Tell whether the answer to an open call may still come."""
 
@@ -129,7 +132,9 @@ class TapFactory:
         except Exception:  # noqa: BLE001  # the seam: no fault of inspection reaches traffic
             self._on_fault("open")
             return None
-        return None if inspection is None else Tap(self, inspection)
+        if inspection is None:
+            return None
+        return Tap(self, inspection, coded=b"content-encoding" in fields)
 
     def report(self, event: Event) -> None:
         """Hand one fact to the sink, after those before it; a fault there is counted."""
@@ -138,14 +143,22 @@ class TapFactory:
         else:
             self._put(self._tell, ((event,),))
 
-    def add(self, tap: "Tap", stage: str, step: Step, *seen: object, last: bool = False) -> None:
+    def add(
+        self,
+        tap: "Tap",
+        stage: str,
+        step: Step,
+        *seen: object,
+        last: bool = False,
+        in_parts: bool = False,
+    ) -> None:
         """Look at what a tap saw now, or later; ``last`` ends its exchange."""
         try:
             now = self._clock()
         except Exception:  # noqa: BLE001  # the seam
             self._stop(tap, stage)
             return
-        act = self._look_last if last else self._look
+        act = self._look_last if last else self._look_in_parts if in_parts else self._look
         tap.steps += 1
         if self._later is None:
             act(tap, stage, step, (*seen, now))
@@ -242,6 +255,28 @@ class TapFactory:
         if tap.waiting and not tap.steps:
             tap.catch_up()
 
+    def _look_in_parts(self, tap: "Tap", stage: str, step: Step, seen: tuple[object, ...]) -> None:
+        """Look at a few bytes that may hold much: a part now, the next before all that waits."""
+        tap.steps += 1  # until all parts were looked at
+        self._look(tap, stage, step, seen)
+        rest = (tap, stage, step, (b"", seen[-1]))
+        while self._has_more(tap, stage):
+            if self._later is not None:
+                self._queue.appendleft((self._look_in_parts, rest))
+                return
+            tap.steps += 1
+            self._look(*rest)
+        tap.steps -= 1
+        if tap.waiting and not tap.steps:
+            tap.catch_up()
+
+    def _has_more(self, tap: "Tap", stage: str) -> bool:
+        try:
+            return tap.inspection is not None and tap.inspection.unfinished()
+        except Exception:  # noqa: BLE001  # the seam
+            self._stop(tap, stage)
+            return False
+
     def _look_last(self, tap: "Tap", stage: str, step: Step, seen: tuple[object, ...]) -> None:
         self._look(tap, stage, step, seen)
         tap.inspection = None
@@ -273,9 +308,12 @@ class Tap:
     `response`, `response_end` or `aborted` ends it; what comes later is not looked at.
     """
 
-    __slots__ = ("_factory", "_go_on", "inspection", "steps", "waiting")
+    __slots__ = ("_coded", "_factory", "_go_on", "inspection", "steps", "waiting")
 
-    def __init__(self, factory: TapFactory, inspection: Inspection) -> None:
+    def __init__(self, factory: TapFactory, inspection: Inspection, *, coded: bool) -> None:
+        """``coded`` says that the request's body is compressed."""
+        self._coded = coded
+        """The body that passes is compressed: a few bytes of it may be dear to look at."""
         self._factory = factory
         self.inspection: Inspection | None = inspection
         """None after the end, or a fault."""
@@ -287,12 +325,19 @@ class Tap:
 
     def request(self, data: bytes) -> None:
         """Look at a request body that was forwarded in one piece."""
-        if self.inspection is not None:
+        if self._coded:
+            self.request_data(data)
+            self.request_end()
+        elif self.inspection is not None:
             self._factory.add(self, "request", self.inspection.request, data)
 
     def response(self, status: int, fields: Fields, data: bytes) -> None:
         """Look at a whole response that was forwarded in one piece."""
-        if self.inspection is not None:
+        if b"content-encoding" in fields:
+            self.response_head(status, fields)
+            self.response_data(data)
+            self.response_end()
+        elif self.inspection is not None:
             self._factory.add(
                 self, "response", self.inspection.response, status, fields, data, last=True
             )
@@ -309,13 +354,14 @@ class Tap:
 
     def response_head(self, status: int, fields: Fields) -> None:
         """Look at the final response head (never at an interim 1xx)."""
+        self._coded = b"content-encoding" in fields
         if self.inspection is not None:
             self._factory.add(self, "response", self.inspection.response_head, status, fields)
 
     def response_data(self, data: bytes) -> None:
         """Look at response body bytes that were forwarded."""
         if self.inspection is not None:
-            self._look_in_steps("response", self.inspection.response_data, data)
+            self._look_in_steps("response", self.inspection.response_data, data, self._coded)
 
     def response_end(self) -> None:
         """Note that the response was forwarded whole."""
@@ -350,11 +396,18 @@ class Tap:
         if go_on is not None:
             go_on()
 
-    def _look_in_steps(self, stage: str, step: Step, data: bytes) -> None:
+    def _look_in_steps(
+        self,
+        stage: str,
+        step: Step,
+        data: bytes,
+        in_parts: bool = False,  # noqa: FBT001, FBT002
+    ) -> None:
         self.waiting += len(data)
         for start in range(0, len(data), _SLICE):
             # A slice of everything is no copy.
-            self._factory.add(self, stage, step, data[start : start + _SLICE])
+            piece = data[start : start + _SLICE]
+            self._factory.add(self, stage, step, piece, in_parts=in_parts)
             if self.inspection is None:
                 break
         if not self.steps:

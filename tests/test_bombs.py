@@ -2,19 +2,27 @@
 
 import asyncio
 import hashlib
+import sys
 import time
 from collections.abc import Mapping
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import aiohttp
+import brotli  # type: ignore[import-untyped]
 import pytest
 
 from mcp_proxy_exporter.tap import TapFactory
-from tests.support.bombs import MIB, Bomb, build_bombs
+from tests.support.bombs import JSON, MIB, Bomb, build_bombs
 from tests.support.product import run_proxy
 from tests.support.raw_client import RawClient
 from tests.support.scripted_upstream import ScriptedUpstream, UpstreamSide
 from tests.test_app import ANSWER, CALL, RESULT, build_server, build_settings, running, scrape
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 MAX_RISE = 16 * MIB
 MAX_TURN = 0.3
@@ -115,6 +123,47 @@ def test_a_bomb_passes_in_flat_memory(bombs: Mapping[str, Bomb]) -> None:
     for name, rise in rises.items():
         print(f"{name}: {rise / MIB:.1f} MiB")  # noqa: T201
     assert max(rises.values()) < MAX_RISE
+
+
+@has_proc
+@pytest.mark.parametrize("coding", ["br", "zstd"])
+def test_decoders_of_unfinished_bodies_stay_within_the_budget(coding: str) -> None:
+    """100 bytes make one decoder hold megabytes."""
+    text = b" " * 4_000_000
+    if coding == "br":
+        brotler = brotli.Compressor(quality=5, lgwin=24)
+        begun = brotler.process(text) + brotler.flush()
+    else:
+        options: dict[int, int] = {zstd.CompressionParameter.window_log: 23}
+        zstder = zstd.ZstdCompressor(options=options)
+        begun = zstder.compress(text, zstder.FLUSH_BLOCK)
+    head = build_head(b"POST /mcp HTTP/1.1", Bomb(data=bytes(100_000)))
+    head = head.replace(JSON, JSON + b"\r\nContent-Encoding: " + coding.encode())
+
+    async def run() -> int:
+        async with ScriptedUpstream.running() as upstream, AsyncExitStack() as stack:
+            upstream.answer_always(ANSWER)
+            with run_proxy(upstream.url, name="cats") as proxy:
+                memory = Memory(proxy.program._process.pid)
+                before = memory.begin()
+                for _ in range(80):
+                    client = await stack.enter_async_context(RawClient.connecting(proxy.origin))
+                    await client.send(head + begun)
+                async with asyncio.timeout(20.0):
+                    while True:
+                        figures = await asyncio.to_thread(proxy.scrape)
+                        name = "mcp_proxy_uninspected_messages_total"
+                        if figures.total(name, reason="too_large") > 60:
+                            break
+                        await asyncio.sleep(0.1)
+                rise = memory.peak() - before
+                await stack.aclose()
+            return rise
+
+    rise = asyncio.run(run())
+    print(f"{coding}: {rise / MIB:.1f} MiB")  # noqa: T201
+    # 32 MiB by default, one body that is read, and the connections; 500 MiB if nobody counted.
+    assert rise < 80 * MIB
 
 
 async def test_a_bomb_is_looked_at_in_short_turns(

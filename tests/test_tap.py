@@ -21,6 +21,8 @@ class Inspection:
         self.broken = broken
         self.error = error or RuntimeError("a bug")
         self.calls: list[tuple[object, ...]] = []
+        self.parts = 0
+        """How many more a compressed body has."""
 
     def _note(self, name: str, *arguments: object) -> Sequence[Event]:
         self.calls.append((name, *arguments))
@@ -51,6 +53,12 @@ class Inspection:
 
     def aborted(self, cause: Abort, now: float) -> Sequence[Event]:
         return self._note("aborted", cause, now)
+
+    def unfinished(self) -> bool:
+        self.parts -= 1
+        if "unfinished" in self.broken:
+            raise self.error
+        return self.parts >= 0
 
     def awaits(self) -> bool:
         return not self._note("awaits")
@@ -428,6 +436,98 @@ def test_of_a_queue_that_grows_too_long_the_excess_is_looked_at_without_a_pause(
         asked[turn]()
     assert world.told == names
     assert len(asked) == 11
+
+
+CODED = {b"content-encoding": b"gzip"}
+
+
+def names_of(inspection: Inspection) -> list[object]:
+    return [name for name, *_ in inspection.calls]
+
+
+def test_whole_bodies_that_are_compressed_are_looked_at_in_steps() -> None:
+    world = World(Silent())
+    assert world.inspection is not None
+    tap = world.factory.open(b"POST", b"/mcp", CODED)
+    assert tap is not None
+    tap.request(bytes(40_000))
+    tap.response(200, CODED, bytes(20_000))
+    data = [len(seen[1]) for seen in world.inspection.calls if str(seen[0]).endswith("data")]  # type: ignore[arg-type]
+    assert data == [16_384, 16_384, 7_232, 16_384, 3_616]
+    assert names_of(world.inspection) == [
+        *["request_data"] * 3,
+        "request_end",
+        "response_head",
+        *["response_data"] * 2,
+        "response_end",
+    ]
+    assert tap.inspection is None
+
+
+def test_only_a_compressed_response_is_looked_at_in_parts() -> None:
+    for fields, parts in ((CODED, 3), ({}, 0)):
+        world = World(Silent())
+        assert world.inspection is not None
+        tap = world.factory.open(b"POST", b"/mcp", CODED)
+        assert tap is not None
+        world.inspection.parts = 3
+        tap.request_data(b"q")
+        tap.response_head(200, fields)
+        tap.response_data(b"r")
+        tap.response_end()
+        assert world.inspection.calls == [
+            ("request_data", b"q", 7.5),
+            ("response_head", 200, fields, 7.5),
+            ("response_data", b"r", 7.5),
+            *[("response_data", b"", 7.5)] * parts,
+            ("response_end", 7.5),
+        ]
+
+
+def test_the_sockets_are_served_between_the_parts_and_nothing_overtakes_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("mcp_proxy_exporter.tap._MAX_BEHIND", 0)
+    monkeypatch.setattr("mcp_proxy_exporter.tap._TURN", -1.0)
+    world = World(Silent())
+    assert world.inspection is not None
+    factory, asked = later(world)
+    tap = factory.open(b"POST", b"/mcp", {})
+    assert tap is not None
+    world.inspection.parts = 2
+    went_on: list[int] = []
+    tap.response_head(200, CODED)
+    tap.response_data(b"one")
+    tap.response_data(b"two")
+    tap.when_even(lambda: went_on.append(len(asked)))
+    for turn in range(5):
+        assert len(asked) == turn + 1
+        assert tap.behind
+        assert went_on == []
+        asked[turn]()
+    assert went_on == [5]
+    assert not tap.behind
+    seen = [call[1] for call in world.inspection.calls]
+    assert seen == [200, b"one", b"", b"", b"two"]
+
+
+def test_a_fault_between_the_parts_ends_the_inspection() -> None:
+    for broken in ("unfinished", "response_data"):
+        inspection = Inspection([broken])
+        world = World(inspection)
+        factory, asked = later(world)
+        tap = factory.open(b"POST", b"/mcp", {})
+        assert tap is not None
+        inspection.parts = 2
+        tap.response_head(200, CODED)
+        tap.response_data(b"r")
+        tap.response_data(b"r")
+        for turn in asked:
+            turn()
+        assert world.faults == ["response"]
+        assert names_of(inspection) == ["response_head", "response_data", "aborted"]
+        assert tap.steps == 0
+        assert tap.waiting == 0
 
 
 def test_an_exchange_is_behind_until_all_that_it_brought_was_looked_at(

@@ -1,6 +1,6 @@
 """JSON texts out of HTTP bodies: one per JSON body, one per message event of an event stream.
 
-Knows media types, content codings and the bounds of what is held; does not know JSON-RPC. What
+Knows media types and the bounds of what is held; does not know JSON-RPC. What
 cannot be read is reported in its place as `Malformed`. A JSON body is then over for inspection;
 an event stream goes on with its next event, unless its coding is broken.
 """
@@ -11,22 +11,13 @@ from typing import Final, TypeAlias
 
 import msgspec
 
-from mcp_proxy_exporter.protocol.encoding import (
-    BrokenCodingError,
-    ContentDecoder,
-    ExpansionError,
-    UnknownCodingError,
-    codings_of,
-)
 from mcp_proxy_exporter.protocol.jsonrpc import TOO_LARGE, Malformed
 from mcp_proxy_exporter.protocol.limits import Budget, Limits
 from mcp_proxy_exporter.protocol.sse import EventStreamDecoder, Retry
+from mcp_proxy_exporter.protocol.unpacking import Unpacker, open_unpacker
 
 Text: TypeAlias = bytes | bytearray
 """One JSON text, of UTF-8 and JSON unproved."""
-
-UNKNOWN_CODING: Final = Malformed("content_encoding")
-BROKEN_CODING: Final = Malformed("stream_broken")
 
 # WHATWG HTML 9.2.6: an event without a type is a message. MCP has no other type that holds
 # JSON-RPC; "endpoint" (2024-11-05), "ping" and the like are none.
@@ -79,7 +70,7 @@ class JsonBody(msgspec.Struct, eq=False, gc=False):
 
     _limit: int
     _budget: Budget
-    _coding: ContentDecoder | Malformed | None
+    _unpacker: Unpacker | None
     declared: bool
     """Its media type promises JSON."""
     _held: Text | None = None
@@ -92,8 +83,8 @@ class JsonBody(msgspec.Struct, eq=False, gc=False):
             return ()
         held = self._held
         room = self._limit if held is None else self._limit - len(held)
-        if self._coding is not None:
-            decoded = _take_off(self._coding, data, room)
+        if self._unpacker is not None:
+            decoded = self._unpacker.unpack(data, room)
             if isinstance(decoded, Malformed):
                 return self._stop(decoded)
             data = decoded
@@ -112,9 +103,7 @@ class JsonBody(msgspec.Struct, eq=False, gc=False):
     def finish(self) -> Text | None:
         """End the body: hand its text over."""
         text = self._held
-        if text is not None:
-            self._held = None
-            self._budget.give(len(text))
+        self.close()
         return text
 
     def close(self) -> None:
@@ -122,6 +111,8 @@ class JsonBody(msgspec.Struct, eq=False, gc=False):
         if self._held is not None:
             self._budget.give(len(self._held))
             self._held = None
+        if self._unpacker is not None:
+            self._unpacker.close()
 
     def _begin(self, data: bytes) -> None:
         beginning = data.lstrip()[:1]
@@ -142,11 +133,11 @@ class EventStreamBody(msgspec.Struct, eq=False, gc=False):
 
     _limit: int
     _budget: Budget
-    _coding: ContentDecoder | Malformed | None
+    _unpacker: Unpacker | None
     _decoder: EventStreamDecoder
     _held: int = 0
     stopped: bool = False
-    """Its coding is broken: nothing more can be read."""
+    """Its coding cannot be taken off: nothing more can be read."""
     seen: int = 0
     """Events that passed, of any type."""
     endpoints: list[bytes] = []
@@ -163,16 +154,24 @@ class EventStreamBody(msgspec.Struct, eq=False, gc=False):
         return self._decoder.retry
 
     @property
+    def unfinished(self) -> bool:
+        """Whether not all was looked at that came."""
+        return self._unpacker is not None and self._unpacker.unfinished
+
+    @property
     def resumable(self) -> bool:
         """Whether the client could resume: events had ids (2025-03-26 … 2025-11-25)."""
         return bool(self._decoder.last_event_id)
 
     def feed(self, data: bytes) -> Sequence[Text | Malformed]:
-        """Take the next bytes; give the texts and reports that they complete."""
-        if self._coding is not None:
-            if self.stopped or not data:
+        """Take the next bytes; give the texts and reports that they complete.
+
+        Of a compressed stream that is a part only: no bytes give the next one, while `unfinished`.
+        """
+        if self._unpacker is not None:
+            if self.stopped:
                 return ()
-            decoded = _take_off(self._coding, data, self._limit)
+            decoded = self._unpacker.unpack_part(data, self._limit)
             if isinstance(decoded, Malformed):
                 self.close()
                 self.stopped = True
@@ -204,6 +203,8 @@ class EventStreamBody(msgspec.Struct, eq=False, gc=False):
         if self._held:
             self._decoder.drop()
             self._settle(0)
+        if self._unpacker is not None:
+            self._unpacker.close()
 
     def _settle(self, held: int) -> None:
         """Bring the budget to what the decoder holds, or the decoder to what the budget allows."""
@@ -219,33 +220,12 @@ class EventStreamBody(msgspec.Struct, eq=False, gc=False):
 
 def open_json(limits: Limits, budget: Budget, coding: bytes | None, media: Media) -> JsonBody:
     """Begin a body of a declared or of any other media type."""
-    decoder = None if coding is None else _coding_of(coding)
-    return JsonBody(limits.max_message_bytes, budget, decoder, media is Media.JSON)
+    unpacker = None if coding is None else open_unpacker(coding, budget)
+    return JsonBody(limits.max_message_bytes, budget, unpacker, media is Media.JSON)
 
 
 def open_event_stream(limits: Limits, budget: Budget, coding: bytes | None) -> EventStreamBody:
     """Begin an event stream."""
     limit = limits.max_message_bytes
-    decoder = None if coding is None else _coding_of(coding)
-    return EventStreamBody(limit, budget, decoder, EventStreamDecoder(limit))
-
-
-def _coding_of(content_encoding: bytes) -> ContentDecoder | Malformed | None:
-    codings = codings_of(content_encoding)
-    if not codings:
-        return None
-    try:
-        return ContentDecoder(codings)
-    except UnknownCodingError:
-        return UNKNOWN_CODING
-
-
-def _take_off(coding: ContentDecoder | Malformed, data: bytes, room: int) -> bytes | Malformed:
-    if isinstance(coding, Malformed):
-        return coding
-    try:
-        return coding.decode(data, room)
-    except BrokenCodingError:
-        return BROKEN_CODING
-    except ExpansionError:
-        return TOO_LARGE
+    unpacker = None if coding is None else open_unpacker(coding, budget)
+    return EventStreamBody(limit, budget, unpacker, EventStreamDecoder(limit))

@@ -158,9 +158,11 @@ class ExchangeInspector(ResponseInspector, eq=False, gc=False):
 
     def response_end(self, now: float) -> Sequence[Event]:
         """Take the clean end of the response: calls without an answer get none here any more."""
+        events = self._read_rest(now)
         response = self._response
         text = None if response is None else response.finish()
-        events = () if text is None else self._read_response(text, now)
+        if text is not None:
+            events = self._read_response(text, now)  # of a JSON body, which leaves no rest
         return self._end_response(events, now)
 
     def _end_response(self, events: Sequence[Event], now: float) -> Sequence[Event]:

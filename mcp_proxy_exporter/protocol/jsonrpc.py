@@ -26,6 +26,8 @@ MAX_BATCH: Final = 1_000
 MAX_BATCH_COMMAS: Final = 200_000
 # Escaped halves of surrogate pairs in a text that has to be mended, at 0.2 us each.
 MAX_SURROGATES: Final = 50_000
+# Bytes of a text that is no UTF-8 and is mended all the same: each wrong byte becomes three.
+MAX_MENDED: Final = 256 * 1024
 
 
 class Error(msgspec.Struct, gc=False, frozen=True):
@@ -135,8 +137,18 @@ def _mend_and_read(payload: bytes) -> Decoded:
     """Read as the tolerant parsers of the field do: JavaScript's, and Python's ``json``."""
     if payload.count(rb"\ud") + payload.count(rb"\uD") > MAX_SURROGATES:
         return INVALID_JSON
+    if len(payload) > MAX_MENDED and not _is_utf8(payload):
+        return TOO_LARGE
     text = mend(payload)
     return INVALID_JSON if text == payload else _read(text)
+
+
+def _is_utf8(payload: bytes) -> bool:
+    try:
+        payload.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def mend(payload: bytes) -> bytes:

@@ -90,8 +90,22 @@ class ResponseInspector(msgspec.Struct, eq=False, gc=False):
         """Tell whether the answer to an open call may still come on it."""
         return True
 
+    def unfinished(self) -> bool:
+        """Tell whether not all of the body was looked at that came."""
+        return isinstance(self._response, EventStreamBody) and self._response.unfinished
+
+    def _read_rest(self, now: float) -> Sequence[Event]:
+        """Look at all of the body that came."""
+        events: Sequence[Event] = ()
+        while self.unfinished():
+            events = [*events, *self.response_data(b"", now)]
+        return events
+
     def response_data(self, data: bytes, now: float) -> Sequence[Event]:
-        """Take bytes of the response's body that were handed to the client."""
+        """Take bytes of the response's body that were handed to the client.
+
+        Of a compressed event stream a part only is looked at; no bytes go on while `unfinished`.
+        """
         response = self._response
         if response is None:
             return ()

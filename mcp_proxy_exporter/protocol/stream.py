@@ -145,7 +145,9 @@ class StreamInspector(ResponseInspector, eq=False, gc=False):
 
     def response_end(self, now: float) -> Sequence[Event]:
         """Take the clean end of the stream: what it could have brought comes no more."""
-        return self._end(Outcome.UPSTREAM_CLOSED, now)
+        rest = self._read_rest(now)
+        events = self._end(Outcome.UPSTREAM_CLOSED, now)
+        return [*rest, *events] if rest else events
 
     def aborted(self, cause: Abort, now: float) -> Sequence[Event]:
         """Take the early end of the stream."""

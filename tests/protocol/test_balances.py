@@ -3,10 +3,15 @@
 Ids, sessions, endpoints, event ids and tasks are so few that they collide all the time.
 """
 
+import gzip
+import itertools
 import random
+import sys
+import zlib
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import brotli  # type: ignore[import-untyped]
 import pytest
 
 from mcp_proxy_exporter.protocol import (
@@ -22,6 +27,8 @@ from mcp_proxy_exporter.protocol import (
     TaskClosed,
     TaskOpened,
 )
+from mcp_proxy_exporter.protocol.inspector import Inspector
+from mcp_proxy_exporter.protocol.limits import Limits
 from tests.support.holdings import holdings
 from tests.support.inspection import (
     EVENTS,
@@ -36,6 +43,11 @@ from tests.support.inspection import (
     result,
     sse,
 )
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 SEED = 20251125
 WALKS = 8
@@ -221,3 +233,39 @@ def test_what_begins_ends_once_and_nothing_is_held(number: int) -> None:
         # Who lists tools and stops leaves a place behind, of which there are a few.
         held.pop(".state.catalog._unfinished", None)
         assert held == {}
+
+
+CODINGS: dict[bytes, Callable[[bytes], bytes]] = {
+    b"gzip": gzip.compress,
+    b"deflate": zlib.compress,
+    b"br": brotli.compress,
+    b"zstd": zstd.compress,
+    b"gzip, br": lambda data: brotli.compress(gzip.compress(data)),
+}
+ENDS = [*Abort, None]
+
+
+@pytest.mark.parametrize("coding", CODINGS)
+def test_whatever_ends_a_compressed_exchange_no_decoder_is_held(coding: bytes) -> None:
+    encode = CODINGS[coding]
+    asked = encode(request(1, "tools/call", name="nap"))
+    told = encode(sse(result(1, "purr " * 10_000)) * 3)
+    for cut, spoiled in itertools.product((5, len(told) - 5, len(told)), (False, True)):
+        for end, wanted in itertools.product(ENDS, (asked[:6], asked)):
+            inspector = Inspector(Limits())
+            exchange = inspector.open(b"POST", b"/mcp", {**JSON, b"content-encoding": coding})
+            assert exchange is not None
+            exchange.request_data(wanted, 1.0)
+            assert inspector.buffers.used >= 10_000
+            if wanted is asked:
+                exchange.request_end(1.0)
+                assert inspector.buffers.used == 0
+            exchange.response_head(200, {**EVENTS, b"content-encoding": coding}, 1.0)
+            exchange.response_data(told[:cut] + b"spoiled" * spoiled, 1.0)
+            if end is None:
+                exchange.response_end(2.0)
+            else:
+                exchange.aborted(end, 2.0)
+            assert inspector.buffers.used == 0
+            inspector.sweep(FAR)
+            assert holdings(inspector) == {}

@@ -1,13 +1,14 @@
 """JSON texts out of bodies, and what is held meanwhile."""
 
 import gzip
+import sys
 import zlib
+from collections.abc import Callable
 
+import brotli  # type: ignore[import-untyped]
 import pytest
 
 from mcp_proxy_exporter.protocol.body import (
-    BROKEN_CODING,
-    UNKNOWN_CODING,
     EventStreamBody,
     JsonBody,
     Media,
@@ -18,20 +19,41 @@ from mcp_proxy_exporter.protocol.body import (
 from mcp_proxy_exporter.protocol.jsonrpc import TOO_LARGE
 from mcp_proxy_exporter.protocol.limits import Budget, Limits
 from mcp_proxy_exporter.protocol.sse import NO_RETRY
+from mcp_proxy_exporter.protocol.unpacking import BROKEN_CODING, PART, UNKNOWN_CODING
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 LIMITS = Limits(max_message_bytes=100)
 
 
 def json_body(
-    coding: bytes | None = None, media: Media = Media.JSON, room: int = 1_000
+    coding: bytes | None = None, media: Media = Media.JSON, room: int = 1_000_000
 ) -> tuple[JsonBody, Budget]:
     budget = Budget(room)
     return open_json(LIMITS, budget, coding, media), budget
 
 
-def event_stream(coding: bytes | None = None, room: int = 1_000) -> tuple[EventStreamBody, Budget]:
+def event_stream(
+    coding: bytes | None = None, room: int = 1_000_000
+) -> tuple[EventStreamBody, Budget]:
     budget = Budget(room)
     return open_event_stream(LIMITS, budget, coding), budget
+
+
+def open_wide(coding: bytes, room: int = 10_000_000) -> tuple[EventStreamBody, Budget]:
+    budget = Budget(room)
+    return open_event_stream(Limits(), budget, coding), budget
+
+
+ENCODERS: dict[bytes, Callable[[bytes], bytes]] = {
+    b"gzip": gzip.compress,
+    b"deflate": zlib.compress,
+    b"br": brotli.compress,
+    b"zstd": zstd.compress,
+}
 
 
 @pytest.mark.parametrize(
@@ -322,6 +344,91 @@ def test_an_unreadable_event_stream_is_over(coding: bytes, data: bytes, problem:
     assert body.feed(data) == (problem,)
     assert body.feed(data) == ()
     assert budget.used == 0
+
+
+@pytest.mark.parametrize("coding", [b"gzip", b"deflate", b"br", b"zstd"])
+def test_a_decoder_is_paid_for_and_dropped_where_reading_stops(coding: bytes) -> None:
+    encode = ENCODERS[coding]
+    for end in ("finish", "close"):
+        for body, budget in (json_body(coding), event_stream(coding)):
+            body.feed(encode(b"data: a")[:6])
+            assert budget.used > 10_000
+            getattr(body, end)()
+            assert budget.used == 0
+            assert body._unpacker is not None
+            assert body._unpacker._coding is None
+            assert body.feed(encode(b"data: a")) == ()
+    for open_body in (json_body, event_stream):
+        body, budget = open_body(coding)
+        assert body.feed(encode(bytes(101))) == (TOO_LARGE,)
+        assert budget.used == 0
+        assert body._unpacker is not None
+        assert body._unpacker._coding is None
+    body, budget = json_body(coding, media=Media.OTHER)
+    assert body.feed(encode(b"<html>")) == ()
+    assert budget.used == 0
+    assert body._unpacker is not None
+    assert body._unpacker._coding is None
+
+
+@pytest.mark.parametrize("coding", [b"gzip", b"deflate", b"br", b"zstd"])
+def test_a_decoder_beyond_the_budget_is_reported_and_dropped(coding: bytes) -> None:
+    encoded = ENCODERS[coding](b"data: a\n\n")
+    for open_body in (json_body, event_stream):
+        body, budget = open_body(coding, room=10_000)
+        assert body.feed(encoded) == (TOO_LARGE,)
+        assert body.feed(encoded) == ()
+        assert budget.used == 0
+
+
+def test_much_in_few_bytes_is_looked_at_in_parts() -> None:
+    for size in (PART - 9, PART, PART + 1, 10 * PART, 300_000):
+        body, budget = open_wide(b"gzip")
+        stream = (b"data: abcd\n\n" * (size // 12 + 1))[:size]
+        texts = list(body.feed(gzip.compress(stream)))
+        assert len(texts) <= PART // 12
+        assert body.unfinished is (size > PART)
+        while body.unfinished:
+            part = body.feed(b"")
+            assert len(part) <= PART // 12 + 1
+            texts += part
+        assert texts == [b"abcd"] * (size // 12)
+        assert budget.used < 50_000 + size % 12
+        body.close()
+        assert budget.used == 0
+
+
+def test_what_comes_while_parts_wait_comes_after_them() -> None:
+    body, _ = open_wide(b"gzip")
+    gzipper = zlib.compressobj(wbits=31)
+    texts: list[object] = []
+    for number in range(3):
+        data = gzipper.compress(b"data: %d\n\n" % number * 5_000)
+        texts += body.feed(data + gzipper.flush(zlib.Z_SYNC_FLUSH))
+    while body.unfinished:
+        texts += body.feed(b"")
+    assert texts == [b"0"] * 5_000 + [b"1"] * 5_000 + [b"2"] * 5_000
+
+
+def test_parts_that_wait_are_paid_for() -> None:
+    stream = gzip.compress(b"data: abcd\n\n" * 10_000)
+    body, budget = open_wide(b"gzip")
+    body.feed(stream)
+    assert budget.used > 120_000
+    body.close()
+    assert budget.used == 0
+    assert not body.unfinished
+    assert body.feed(b"") == ()
+    body, budget = open_wide(b"gzip", room=100_000)
+    assert body.feed(stream) == (TOO_LARGE,)
+    assert budget.used == 0
+    assert not body.unfinished
+
+
+def test_an_uncompressed_stream_leaves_nothing_unfinished() -> None:
+    body, _ = event_stream()
+    assert len(body.feed(b"data: a\n\n" * 10_000)) == 10_000
+    assert not body.unfinished
 
 
 def test_an_idle_event_stream_is_small() -> None:

@@ -1,6 +1,7 @@
 """Content codings, and bombs in them."""
 
 import gzip
+import random
 import zlib
 from collections.abc import Callable
 
@@ -234,3 +235,118 @@ def test_any_bytes_are_decoded_or_broken(coding: bytes, pieces: list[bytes]) -> 
             assert len(decoder.decode(piece, 100)) <= 100
     except (BrokenCodingError, ExpansionError):
         pass
+
+
+# What it costs
+
+
+@pytest.mark.parametrize(("coding", "encode"), [(b"gzip", gzip.compress), (b"zstd", zstd.compress)])
+def test_only_so_many_members_begin_within_a_few_bytes(
+    coding: bytes, encode: Callable[[bytes], bytes]
+) -> None:
+    empty = encode(b"")
+    allowed = encoding.FREE_MEMBERS + 1 + encoding.FREE_MEMBERS * len(empty) // 100
+    assert ContentDecoder([coding]).decode(empty * allowed, LIMIT) == b""
+    with pytest.raises(BrokenCodingError):
+        ContentDecoder([coding]).decode(empty * 2 * allowed, LIMIT)
+
+
+@pytest.mark.parametrize(("coding", "encode"), [(b"gzip", gzip.compress), (b"zstd", zstd.compress)])
+@pytest.mark.parametrize("step", [1_000, 16_384])
+def test_each_event_may_be_a_member_of_its_own(
+    coding: bytes, encode: Callable[[bytes], bytes], step: int
+) -> None:
+    events = [
+        b'data: {"jsonrpc":"2.0","method":"notifications/progress","params":'
+        b'{"progressToken":"%d","progress":%d}}\n\n' % (number * 7919, number)
+        for number in range(1_000)
+    ]
+    encoded = b"".join(map(encode, events))
+    decoder = ContentDecoder([coding])
+    pieces = [encoded[i : i + step] for i in range(0, len(encoded), step)]
+    assert b"".join(decoder.decode(piece, LIMIT) for piece in pieces) == b"".join(events)
+
+
+def test_what_shrinks_twice_is_too_much() -> None:
+    # 430 bytes of empty deflate blocks take half a second to read otherwise.
+    inner = gzip.compress(bytes(encoding.MAX_BETWEEN * 1_100), 9)
+    assert len(inner) > encoding.MAX_BETWEEN
+    outer = gzip.compress(inner, 9)
+    assert encoding.MAX_SHRINKING * len(outer) < encoding.MAX_BETWEEN
+    with pytest.raises(ExpansionError):
+        ContentDecoder([b"gzip", b"gzip"]).decode(outer, BOMB_SIZE)
+
+
+def test_two_codings_pass_what_nothing_makes_smaller() -> None:
+    rng = random.Random(1)  # noqa: S311  (repeatable, not secret)
+    text = rng.randbytes(500_000)
+    encoded = brotli.compress(gzip.compress(text), quality=1)
+    decoder = ContentDecoder([b"gzip", b"br"])
+    pieces = [encoded[i : i + 16_384] for i in range(0, len(encoded), 16_384)]
+    assert b"".join(decoder.decode(piece, LIMIT) for piece in pieces) == text
+
+
+def flushed(coding: str, text: bytes, log: int) -> bytes:
+    """Compress with a window of so many bits, and leave the stream open."""
+    if coding == "br":
+        brotler = brotli.Compressor(lgwin=log, quality=3)
+        return bytes(brotler.process(text) + brotler.flush())
+    if coding == "zstd":
+        options: dict[int, int] = {zstd.CompressionParameter.window_log: log}
+        zstder = zstd.ZstdCompressor(options=options)
+        return zstder.compress(text, zstder.FLUSH_BLOCK)
+    bits = {"gzip": 16 + log, "zlib": log, "deflate": -log}[coding]
+    zipper = zlib.compressobj(wbits=bits)
+    return zipper.compress(text) + zipper.flush(zlib.Z_SYNC_FLUSH)
+
+
+@pytest.mark.parametrize("log", [10, 16, 17, 18, 19, 20, 21, 22, 23, 24])
+@pytest.mark.parametrize("coding", ["br", "zstd"])
+def test_a_decoder_holds_no_more_than_its_window_and_what_it_put_out(coding: str, log: int) -> None:
+    if coding == "zstd" and log > encoding.ZSTD_WINDOW_LOG:
+        with pytest.raises(BrokenCodingError):
+            ContentDecoder([b"zstd"]).decode(flushed(coding, TEXT, log), LIMIT)
+        return
+    size = (1 << log) + 300_000
+    fixed = {"br": 256 * 1024, "zstd": 320 * 1024}[coding]
+    decoder = ContentDecoder([coding.encode()])
+    data = flushed(coding, bytes(size), log)
+    decoder.decode(data[:1], size)
+    assert decoder.held < fixed + 10_000
+    decoder.decode(data[1:], size)
+    assert decoder.held == fixed + (1 << log)
+    small = ContentDecoder([coding.encode()])
+    small.decode(flushed(coding, TEXT, log), LIMIT)
+    assert small.held < 256 * 1024 + 3 * len(TEXT)
+
+
+@pytest.mark.parametrize("coding", ["gzip", "zlib", "deflate"])
+def test_a_window_of_deflate_is_small(coding: str) -> None:
+    decoder = ContentDecoder([b"gzip" if coding == "gzip" else b"deflate"])
+    assert decoder.held == 10 * 1024
+    decoder.decode(flushed(coding, TEXT, 15), LIMIT)
+    assert decoder.held == 10 * 1024 + len(TEXT)
+    decoder = ContentDecoder([b"gzip" if coding == "gzip" else b"deflate"])
+    decoder.decode(flushed(coding, bytes(LIMIT), 15), LIMIT)
+    assert decoder.held == 42 * 1024
+
+
+def test_a_frame_of_one_segment_holds_what_it_put_out() -> None:
+    decoder = ContentDecoder([b"zstd"])
+    encoded = zstd.compress(bytes(1_000))
+    decoder.decode(encoded, LIMIT)
+    assert decoder.held == 32 * 1024 + 2 * (1_000 + len(encoded))
+
+
+def test_a_frame_begins_anew_with_its_memory() -> None:
+    for coding, encode, least in ((b"gzip", gzip.compress, 10), (b"zstd", zstd.compress, 32)):
+        decoder = ContentDecoder([coding])
+        decoder.decode(encode(bytes(LIMIT)), LIMIT)
+        assert decoder.held > (least + 30) * 1024
+        decoder.decode(encode(b"a"), LIMIT)
+        assert decoder.held < (least + 1) * 1024
+
+
+def test_a_stack_holds_what_its_decoders_hold() -> None:
+    decoder = ContentDecoder([b"gzip", b"deflate", b"gzip"])
+    assert decoder.held == 3 * 10 * 1024

@@ -13,6 +13,7 @@ from mcp_proxy_exporter.protocol.jsonrpc import (
     INVALID_JSON,
     MAX_BATCH,
     MAX_BATCH_COMMAS,
+    MAX_MENDED,
     MAX_SURROGATES,
     TOO_LARGE,
     Batch,
@@ -285,6 +286,23 @@ def test_bytes_that_are_no_utf8_are_replaced() -> None:
     ).params
     assert params is not None
     assert params.name == "caf\ufffd"
+
+
+def test_long_texts_that_are_no_utf8_are_not_mended() -> None:
+    def fill(byte: bytes, size: int) -> bytes:
+        text = b'{"jsonrpc":"2.0","id":1,"method":"%b"}'
+        return text % (byte * (size + 2 - len(text)))
+
+    assert isinstance(decode(fill(b"\xff", MAX_MENDED)), Message)
+    assert decode(fill(b"\xff", MAX_MENDED + 1)) == TOO_LARGE
+    assert isinstance(decode(fill(b"a", 2 * MAX_MENDED) + b" "), Message)
+    halves = fill(b"a", 2 * MAX_MENDED).replace(b"aaaaaa", b"\\ud800", 10)
+    assert isinstance(decode(halves), Message)
+
+
+def test_bytes_that_are_no_utf8_in_a_long_result_leave_the_response_readable() -> None:
+    response = message(b'{"jsonrpc":"2.0","id":1,"result":"%b"}' % (b"\xff" * 2 * MAX_MENDED))
+    assert response.id == 1
 
 
 def test_a_batch_gives_each_element_with_its_text() -> None:

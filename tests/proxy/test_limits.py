@@ -438,7 +438,7 @@ async def test_slow_heads_do_not_slow_others_and_all_end_in_time(
     started = time.perf_counter()
     for client in slow:
         await client.send(GET[:-2])
-    answers = []
+    answers: list[bytes] = []
     async with RawClient.connecting(running.url) as good:
         while not answers or time.perf_counter() - started < 0.3:
             for client in slow[::10]:

@@ -82,6 +82,9 @@ class RecordedExchange:
         assert now
         return self._note("response_end")
 
+    def unfinished(self) -> bool:
+        return False
+
     def awaits(self) -> bool:
         return self.awaited
 
