@@ -79,7 +79,13 @@ torture: $(VENV)/.test ## HTTP suites of others, and varnishtest scripts, agains
 
 .PHONY: soak
 soak: $(VENV)/.test ## 30 000 sessions and 100 000 calls: no map grows, and memory stays within 5 %
-	$(BIN)/python -m pytest -s tests/soak
+	$(BIN)/python -m pytest -s tests/soak --ignore=tests/soak/test_weather.py
+
+# SOAK_RATE sets the calls in a second, SOAK_SEED repeats what was drawn.
+.PHONY: soak-faults
+soak-faults: export SOAK_SECONDS ?= 1200
+soak-faults: $(VENV)/.test ## 20 minutes of random faults on both sides: every figure stays true, and nothing is left
+	$(BIN)/python -m pytest -s tests/soak/test_weather.py
 
 .PHONY: weight
 weight: $(VENV)/.test ## 50 restarts behind HAProxy, bodies of 1 GiB, 5 000 event streams (ten minutes; needs haproxy)

@@ -253,10 +253,12 @@ class ClientConnection(TurnTaker):
 
     def _stalls(self, now: float) -> bool:
         """Tell whether the client takes nothing of what waits for it, for too long."""
-        if not self.write_paused and not self._transport.is_closing():
+        # Closing under an exchange, it is lost already, and about to be told so.
+        closing = self.exchange is None and self._transport.is_closing()
+        if not self.write_paused and not closing:
             return False
         unsent = count_unsent(self._transport, self._descriptor)
-        if unsent < self._unsent:
+        if unsent < self._unsent or (closing and not unsent):
             self._stalled_since = now
         self._unsent = unsent
         since = self._stalled_since

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 
 from mcp_proxy_exporter.protocol import Limits
 from mcp_proxy_exporter.protocol.body import (
-    BROKEN_CODING,
     EventStreamBody,
     JsonBody,
     Media,
@@ -20,6 +19,7 @@ from mcp_proxy_exporter.protocol.body import (
 )
 from mcp_proxy_exporter.protocol.jsonrpc import Malformed
 from mcp_proxy_exporter.protocol.limits import Budget
+from mcp_proxy_exporter.protocol.unpacking import BROKEN_CODING
 from tests.fuzz.corpus import EVENT_TOKENS, FIELD_TOKENS, JSON_TOKENS, event_streams, messages
 from tests.fuzz.cuts import cut
 from tests.fuzz.hunt import Check, Target

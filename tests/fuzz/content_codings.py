@@ -11,6 +11,7 @@ import brotli  # type: ignore[import-untyped]
 from backports import zstd
 
 from mcp_proxy_exporter.protocol.encoding import (
+    FREE_MEMBERS,
     BrokenCodingError,
     ContentDecoder,
     ExpansionError,
@@ -33,6 +34,9 @@ _TOKENS = (
 )  # fmt: skip
 
 
+_MEMBER_MAGICS = (b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"\x2a\x4d\x18")
+
+
 def begin() -> Check:
     """Begin a life."""
     return check
@@ -42,6 +46,10 @@ def check(data: bytes) -> None:
     """Take the codings off, of the body whole and in pieces."""
     field, _, body = data.partition(b"\n")
     codings = codings_of(field)
+    if not codings:
+        return  # there is nothing to take off
+    if any(body.count(magic) > FREE_MEMBERS for magic in _MEMBER_MAGICS):
+        return  # how many members are too many depends on how much comes at once
     whole = decode(codings, [body] if body else [])
     pieces = decode(codings, cut(body))
     if len(codings) > 1 and "ExpansionError" in {whole[0], pieces[0]}:

@@ -340,6 +340,29 @@ async def test_an_event_stream_that_nobody_reads_is_cut_though_it_has_no_idle_li
     await client.close()
 
 
+@pytest.mark.parametrize("asked", [True, False])
+async def test_a_client_that_is_gone_did_not_leave_its_answer_unread(
+    proxy: ProxyFactory, upstream: ScriptedUpstream, *, asked: bool
+) -> None:
+    clock = Clock()
+    running = await proxy(upstream.url, clock=clock)
+    upstream.answer(OK)
+    async with RawClient.connecting(running.url) as client:
+        await client.send(GET)
+        await client.read_response()
+        (downstream_side,) = await wait_for_clients(running)
+        if asked:
+            upstream.answer()
+            await client.send(GET)
+            await until(lambda: downstream_side.exchange is not None)
+        clock.now += TimeoutSettings().client_write + 1
+        # As a reset does: the loop tells of the end only in its next turn.
+        downstream_side._transport.abort()
+        downstream_side.check(clock.now)
+        await until(lambda: not running.server._context.clients)
+    assert hits(running) == []
+
+
 # What is counted, and the others' calls
 
 
