@@ -39,8 +39,8 @@ CALLS: dict[str, bytes] = {
     "a negative id": with_id("-1"),
     "a long id": with_id('"%s"' % ("x" * 100_000)),
 }
-NO_CALLS: dict[str, bytes] = {
-    # Never a call.
+UNREADABLE: dict[str, bytes] = {
+    # No JSON, or no message: nobody knows what it meant.
     "UTF-16": TEXT.encode("utf-16"),
     "UTF-16 without a mark": TEXT.encode("utf-16-le"),
     "UTF-32": TEXT.encode("utf-32"),
@@ -54,11 +54,14 @@ NO_CALLS: dict[str, bytes] = {
     "an id of an array": with_id("[1]"),
     "an id of 5 000 digits": with_id("9" * 5000),
     "nothing but blanks": b" \n ",
+    "zeros": bytes(100),
+}
+NO_MESSAGES: dict[str, bytes] = {
+    # JSON, and certainly nothing of JSON-RPC.
     "a text": b'"tools/call"',
     "a number": b"1",
     "null": b"null",
     "nothing of JSON-RPC": b'{"method":"tools/call"}',
-    "zeros": bytes(100),
     "an empty batch": b"[]",
     "a batch of nothing": b"[1,null,[]]",
 }
@@ -111,17 +114,26 @@ async def test_an_odd_call_is_counted_once(name: str, *, chunked: bool) -> None:
 
 
 @pytest.mark.parametrize("chunked", [False, True])
-@pytest.mark.parametrize("name", NO_CALLS)
-async def test_what_is_no_call_is_none(name: str, *, chunked: bool) -> None:
-    figures = await pass_both_ways(NO_CALLS[name], b"", chunked=chunked)
+@pytest.mark.parametrize("name", UNREADABLE)
+async def test_what_cannot_be_read_is_counted_as_that(name: str, *, chunked: bool) -> None:
+    figures = await pass_both_ways(UNREADABLE[name], b"", chunked=chunked)
     ended, seen, unread = summarize(figures)
-    assert (ended, seen) == (0, 0)
-    assert unread <= 1
+    assert (ended, seen, unread) == (0, 0, 1)
 
 
-@pytest.mark.parametrize("name", [*CALLS, *NO_CALLS])
+@pytest.mark.parametrize("chunked", [False, True])
+@pytest.mark.parametrize("name", NO_MESSAGES)
+async def test_what_is_no_message_is_none(name: str, *, chunked: bool) -> None:
+    figures = await pass_both_ways(NO_MESSAGES[name], b"", chunked=chunked)
+    ended, seen, unread = summarize(figures)
+    assert (ended, seen, unread) == (0, 0, 0)
+
+
+@pytest.mark.parametrize("name", [*CALLS, *UNREADABLE, *NO_MESSAGES])
 async def test_an_odd_answer_ends_its_call_once(name: str) -> None:
-    odd = {**CALLS, **NO_CALLS}[name].replace(b'"method":"tools/call","params"', b'"result"')
+    odd = {**CALLS, **UNREADABLE, **NO_MESSAGES}[name].replace(
+        b'"method":"tools/call","params"', b'"result"'
+    )
     figures = await pass_both_ways(TEXT.encode(), odd, chunked=False)
     assert figures.total("mcp_requests_total") == 1
     assert figures.total("mcp_requests_total", method="tools/call") == 1

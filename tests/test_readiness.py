@@ -7,6 +7,7 @@ import pytest
 
 from mcp_proxy_exporter.app import Service
 from mcp_proxy_exporter.proxy.server import ProxyServer
+from tests.support.waiting import until
 from tests.test_app import build_server, build_settings, call, status
 
 
@@ -26,9 +27,7 @@ async def test_readiness_waits_for_the_last_listener(monkeypatch: pytest.MonkeyP
     service = Service(build_settings(build_server(), build_server(name="dogs")))
     starting = asyncio.ensure_future(service.start())
     async with aiohttp.ClientSession() as http:
-        async with asyncio.timeout(5.0):
-            while not opened:  # noqa: ASYNC110  # nothing sets an event
-                await asyncio.sleep(0.005)
+        await until(lambda: opened)
         assert await status(http, f"{service.admin_url}/livez") == 200
         assert await status(http, f"{service.admin_url}/readyz") == 503
         go_on.set()

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import socket
 import ssl
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,10 +16,12 @@ import trustme
 
 from mcp_proxy_exporter.app import Service
 from mcp_proxy_exporter.config import MetricsSettings, OutcomesSettings
+from mcp_proxy_exporter.observe import scrape as scrapes
 from mcp_proxy_exporter.observe.metrics import ServerMetrics
 from tests.support.messages import EVENTS, LAST_CHUNK, chunk
 from tests.support.raw_client import RawClient
 from tests.support.scripted_upstream import CLOSE, RESET, ScriptedUpstream
+from tests.support.waiting import WAIT_SECONDS, until
 from tests.support.waits import watching
 from tests.test_app import (
     ANSWER,
@@ -26,7 +29,6 @@ from tests.test_app import (
     RESULT,
     build_server,
     build_settings,
-    eventually,
     running,
     scrape,
 )
@@ -117,14 +119,43 @@ async def test_no_part_of_the_product_makes_the_loop_wait(
             await make_traffic(upstream, connect)
             figures = await scrape(http, service)
             file.write_bytes(file.read_bytes() + b"\n")
-            await eventually(lambda: "certificates were reloaded" in caplog.text)
+            await until(lambda: "certificates were reloaded" in caplog.text)
             service.reload(lambda: settings)
-            await eventually(lambda: "configuration was reloaded" in caplog.text)
+            await until(lambda: "configuration was reloaded" in caplog.text)
             await service.stop()
     assert waits == []
     assert figures.total("mcp_requests_total") > 10
     assert figures.total("mcp_unknown_tool_calls_total") > 0
     assert figures.total("naps_total") > 0
+
+
+async def test_a_call_passes_while_a_scrape_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+    whole = scrapes.write
+
+    def write(*asked: Any, **also: Any) -> Any:
+        begun.set()
+        assert go_on.wait(WAIT_SECONDS)
+        return whole(*asked, **also)
+
+    monkeypatch.setattr(scrapes, "write", write)
+    async with (
+        ScriptedUpstream.running() as upstream,
+        aiohttp.ClientSession() as http,
+        running(build_settings(build_server(upstream.url))) as service,
+        RawClient.connecting(service.addresses("cats")[0]) as client,
+    ):
+        upstream.answer_always(ANSWER)
+        scraping = asyncio.ensure_future(scrape(http, service))
+        try:
+            await until(begun.is_set)
+            await client.send(post(CALL))
+            assert (await client.read_response()).body == RESULT
+            assert not scraping.done()
+        finally:
+            go_on.set()
+        await scraping
+        assert (await scrape(http, service)).total("mcp_tool_calls_total") == 1
 
 
 def sleep(*_: object) -> None:
@@ -167,5 +198,5 @@ async def test_a_sink_that_waits_is_found(
             async with RawClient.connecting(service.addresses("cats")[0]) as client:
                 await client.send(post(CALL))
                 assert (await client.read_response()).body == RESULT
-                await eventually(lambda: bool(waits))
+                await until(lambda: bool(waits))
     assert any(wait.startswith(f"{called} for tap.py:") for wait in waits)

@@ -176,6 +176,7 @@ def test_listed_origins_and_none_at_all_are_served(origin: bytes | None) -> None
         [b"Origin: https://app.example", b"Origin: https://app.example"],
         [b"Origin:"],
         [b"Origin: *"],
+        [b"Origin: https://APP.example"],
         [b"oRIGIN: https://evil.example"],
     ],
 )

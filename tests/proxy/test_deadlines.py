@@ -263,6 +263,24 @@ async def test_late_answer_is_504_where_that_is_limited(
     assert running.exchanges[0].abort is Abort.UPSTREAM_TIMEOUT
 
 
+async def test_a_tool_may_think_for_days_where_nothing_is_set(
+    proxy: ProxyFactory, upstream: ScriptedUpstream
+) -> None:
+    clock = Clock()
+    running = await proxy(upstream.url, clock=clock)
+    gate = asyncio.Event()
+    upstream.answer(gate.wait, OK)
+    async with RawClient.connecting(running.url) as client:
+        await client.send(post())
+        await upstream.wait_for_requests(1)
+        for _ in range(3):
+            clock.now += 86_400
+            sweep(running)
+        gate.set()
+        assert (await client.read_response()).body == b"ok"
+    assert reasons(running) == []
+
+
 async def test_answer_that_began_in_time_may_go_on(
     proxy: ProxyFactory, upstream: ScriptedUpstream
 ) -> None:

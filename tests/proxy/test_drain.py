@@ -116,6 +116,19 @@ async def test_compressed_stream_is_cut_because_nobody_sees_where_events_end(
         await client.read_eof()
 
 
+async def test_stream_is_cut_where_nobody_looks_because_a_call_may_wait_on_it(
+    proxy: ProxyFactory, upstream: ScriptedUpstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running = await proxy(upstream.url)
+    monkeypatch.setattr(running.server._context.taps, "_inspector", None)
+    upstream.answer(EVENTS % b"" + chunk(b"data: 1\n\n"), asyncio.Event().wait)
+    async with RawClient.connecting(running.url) as client:
+        await client.send(GET % 1)
+        await client.read_until(chunk(b"data: 1\n\n"))
+        await running.stop(grace=0.1)
+        assert await client.read_rest() == b""
+
+
 async def test_stream_of_an_old_client_ends_with_its_connection(
     proxy: ProxyFactory, upstream: ScriptedUpstream
 ) -> None:

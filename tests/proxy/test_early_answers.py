@@ -6,6 +6,7 @@ from mcp_proxy_exporter.protocol.events import CallClosed, HttpExchangeClosed
 from mcp_proxy_exporter.protocol.inspector import Inspector
 from mcp_proxy_exporter.protocol.limits import Limits
 from mcp_proxy_exporter.protocol.outcome import Outcome
+from tests.support.deadlines import Clock, sweep
 from tests.support.proxies import ProxyFactory
 from tests.support.raw_client import RawClient
 from tests.support.scripted_upstream import Moment, ScriptedUpstream
@@ -65,7 +66,24 @@ async def test_the_rest_of_a_refused_request_is_read_only_so_far(
         assert (await client.read_response(b"POST")).status == 401
         await client.send(b" " * 2_000_000)
         await running.wait_for(HttpExchangeClosed)
-    assert len(running.exchanges[0].request_body) < 2_000_001
+    assert 1_048_576 < len(running.exchanges[0].request_body) < 2_000_000
+
+
+async def test_who_goes_on_sending_after_a_refusal_has_two_seconds(
+    proxy: ProxyFactory, upstream: ScriptedUpstream
+) -> None:
+    clock = Clock()
+    upstream.answer(REFUSAL, when=Moment.HEAD)
+    running = await proxy(upstream.url, clock=clock)
+    async with RawClient.connecting(running.url) as client:
+        await client.send(HEAD % len(CALL), CALL[:10])
+        assert (await client.read_response(b"POST")).status == 401
+        clock.now += 1.9
+        sweep(running)
+        assert running.seen(HttpExchangeClosed) == []
+        clock.now += 0.2
+        sweep(running)
+        assert len(running.seen(HttpExchangeClosed)) == 1
 
 
 def test_an_early_refusal_ends_its_call_as_an_http_error() -> None:

@@ -3,6 +3,7 @@
 `Host` is judged where the proxy rewrites it, because then nobody behind it can.
 """
 
+import asyncio
 import socket
 
 import pytest
@@ -28,6 +29,8 @@ HOSTS: list[tuple[str, bytes, int]] = [
     ("127.0.0.1:0", b"Host: rebound.test:PORT", FOREIGN),
     ("127.0.0.1:0", b"Host: 127.0.0.1.rebound.test", FOREIGN),
     ("127.0.0.1:0", b"Host: good.test.rebound.test", FOREIGN),
+    ("127.0.0.1:0", b"Host: rebound.good.test", FOREIGN),
+    ("127.0.0.1:0", b"Host: reboundgood.test", FOREIGN),
     ("127.0.0.1:0", b"Host: good.test.", FOREIGN),
     ("127.0.0.1:0", b"Host: port.test", FOREIGN),
     ("127.0.0.1:0", b"Host: port.test:82", FOREIGN),
@@ -80,3 +83,19 @@ async def test_only_known_hosts_are_served(
     assert len(upstream.heads) == sum(status == SERVED for _, status in rows)
     expected = upstream.url.removeprefix("http://") if rule == "upstream" else rule
     assert {head.values(b"host")[0] for head in upstream.heads} == {expected.encode()}
+
+
+async def test_a_host_that_one_way_in_has_is_none_of_another(
+    proxy: ProxyFactory, upstream: ScriptedUpstream
+) -> None:
+    # The same head, which was judged and remembered before, but for another address of ours.
+    running = await proxy(upstream.url, listen="0.0.0.0:0", host_header="upstream")
+    port = int(running.url.rpartition(":")[2])
+    told = []
+    for way_in in ("127.0.0.2", "127.0.0.3", "127.0.0.2"):
+        async with asyncio.timeout(10.0):
+            client = RawClient(*await asyncio.open_connection(way_in, port))
+            await client.send(b"GET /mcp HTTP/1.1\r\nHost: 127.0.0.2\r\n\r\n")
+            told.append((await client.read_response()).status)
+            await client.close()
+    assert told == [SERVED, FOREIGN, SERVED]

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trustme
@@ -200,14 +201,15 @@ async def test_plain_server_behind_https_is_a_tls_failure(
     assert reasons(running) == ["tls"]
 
 
+@pytest.mark.parametrize("end", [CLOSE, RESET])
 async def test_server_that_closes_during_the_handshake_is_502(
-    proxy: ProxyFactory, ca_file: str
+    proxy: ProxyFactory, ca_file: str, end: Any
 ) -> None:
     async with ScriptedUpstream.running() as upstream:
         running = await proxy(upstream.url.replace("http:", "https:"), tls={"ca_file": ca_file})
-        upstream.answer(CLOSE, when=Moment.CONNECTED)
+        upstream.answer(end, when=Moment.CONNECTED)
         assert await status_of_a_get(running) == 502
-    assert len(reasons(running)) == 1
+    assert reasons(running) == ["tls"]
     assert running.exchanges[0].abort is Abort.UPSTREAM_UNREACHABLE
 
 
@@ -220,6 +222,8 @@ async def test_server_that_wants_our_certificate_fails_the_exchange(
         for _ in range(10):
             assert await status_of_a_get(running) == 502
         assert upstream.heads == []
+    # It had the request by then, as far as we can know; it never read it.
+    assert set(reasons(running)) <= {"tls", "closed_before_head"}
     assert len(reasons(running)) == 10
     assert len(running.seen(HttpExchangeClosed)) == 10
 
