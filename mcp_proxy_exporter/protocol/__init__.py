@@ -17,7 +17,9 @@ Glossary, in reading order:
   (`outcome.Outcome`): by the response that carries its id (`tracker`, `verdict`), by a
   cancellation, or by the end of everything that could have answered it.
 * A **scope** (`scope`, `scopes`) is where ids mean something beyond one exchange: a session, an
-  endpoint of HTTP+SSE, a stream that can be resumed. A call that waits there is **suspended**.
+  endpoint of HTTP+SSE, a stream that can be resumed. A call that waits there is **suspended**;
+  event ids link it to who comes back for it (`resumption`), and time ends it (`waiting`). What is
+  over is `remembered`.
 * The **era** of a call is legacy (up to 2025-11-25) or modern (2026-07-28 and later), decided for
   each request by itself (`routing`).
 * A **question** is a request of the server within a call (`calls.Questions`); **input** is what it

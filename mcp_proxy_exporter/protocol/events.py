@@ -189,6 +189,7 @@ class LateResponse(msgspec.Struct, frozen=True, gc=False):
     """A response for a request that had already ended."""
 
     method: str
+    """Of the request; may be empty where no revision of MCP has it."""
 
 
 class Tool(msgspec.Struct, frozen=True, gc=False):

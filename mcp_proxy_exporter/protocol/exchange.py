@@ -21,8 +21,9 @@ from mcp_proxy_exporter.protocol.events import Event, InspectionStopped, StreamK
 from mcp_proxy_exporter.protocol.jsonrpc import Batch, Malformed, Message, decode
 from mcp_proxy_exporter.protocol.outcome import Abort, Outcome
 from mcp_proxy_exporter.protocol.response import ABORTED, FIRST_REDIRECTION, ResponseInspector
+from mcp_proxy_exporter.protocol.resumption import NEVER, compact
 from mcp_proxy_exporter.protocol.routing import contradicts, is_modern_field
-from mcp_proxy_exporter.protocol.scope import NEVER, Kind, compact
+from mcp_proxy_exporter.protocol.scope import Kind
 from mcp_proxy_exporter.protocol.sse import NO_RETRY, read_single_message
 from mcp_proxy_exporter.protocol.verdict import FIRST_HTTP_ERROR
 

@@ -18,6 +18,8 @@ MAX_TEXT: Final = 256
 MAX_ID: Final = 64
 # No method of any revision has more than 40 characters.
 MAX_METHOD: Final = 64
+# What fits into 64 bits.
+_MAX_WORD: Final = 2**63
 
 Id: TypeAlias = int | str | float | bool | msgspec.UnsetType | None
 """A JSON-RPC id; UNSET where the member is absent, which null is not."""
@@ -46,3 +48,14 @@ def equal_number(key: IdKey) -> IdKey:
     if type(key) is tuple and type(key[1]) is float and key[1].is_integer():
         return int(key[1])
     return None
+
+
+def shorten(key: IdKey) -> int:
+    """Give a number of 64 bits for what is only to be known again.
+
+    Python's hash of texts is keyed anew by each process (SipHash): nobody can make two collide. Of
+    integers it is not, which are taken as they are.
+    """
+    if type(key) is int and -_MAX_WORD <= key < _MAX_WORD:
+        return key
+    return hash((key,))

@@ -31,7 +31,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     max_open_calls: int = 10_000
     """Calls in flight, suspended ones included. About 1 KiB each."""
     max_sessions: int = 10_000
-    """Sessions that are remembered. About 1 KiB each."""
+    """Sessions that are remembered. About 1 KiB each, 3 KiB where they call 16 different tools."""
     max_tasks: int = 10_000
     """Tasks whose end nobody has seen yet."""
     suspended_seconds: float = 60.0

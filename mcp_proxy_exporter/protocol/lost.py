@@ -7,7 +7,8 @@ which it all began may be seen after the ends of several that resumed it. Does n
 from collections.abc import Sequence
 from typing import Final, Protocol
 
-from mcp_proxy_exporter.protocol.scope import Resumption, Scope, Suspended
+from mcp_proxy_exporter.protocol.resumption import MAX_SHARED, Resumption, Suspension
+from mcp_proxy_exporter.protocol.scope import Scope
 
 # Those that are over, of all clients of a server: what they resumed is most often seen to end
 # before they do.
@@ -22,7 +23,7 @@ class Resumer(Protocol):
 
 
 class LostStreams:
-    """Such streams of one server; how many are open is up to their clients."""
+    """Such streams of one server: of each event, the newest open ones that go on from it."""
 
     __slots__ = ("_known", "_open", "_past")
 
@@ -40,7 +41,11 @@ class LostStreams:
         if earlier is not None:
             stream.follow(earlier)
         for origin in stream.origins:
-            self._open.setdefault(origin, {})[stream] = resumer
+            peers = self._open.setdefault(origin, {})
+            peers[stream] = resumer
+            if len(peers) > MAX_SHARED:
+                # One whose client has come back that often is dead, or nobody's.
+                self._drop(next(iter(peers)))
 
     def note_ids(self, stream: Resumption, event_ids: Sequence[bytes]) -> None:
         """Take the last event ids of a stream."""
@@ -62,10 +67,7 @@ class LostStreams:
     def remove(self, stream: Resumption) -> None:
         """Take the end of the search: what it resumes was found, or there is nothing to find."""
         self._forget(stream)
-        for origin in stream.origins:
-            resumers = self._open.get(origin, {})
-            if resumers.pop(stream, None) is not None and not resumers:
-                del self._open[origin]
+        self._drop(stream)
 
     def claim(self, event_id: bytes) -> Sequence[tuple[Resumption, Resumer]]:
         """Give, and search no more for, the open streams that go on from an event."""
@@ -74,15 +76,22 @@ class LostStreams:
             self.remove(stream)
         return claimed
 
-    def find_past(self, held: Suspended) -> list[Resumption]:
-        """Return the streams that have resumed a call and are over, in the order of their ends."""
-        return [stream for stream in self._past if stream.resumes(held)]
+    def find_past(self, suspension: Suspension) -> list[Resumption]:
+        """Return the streams that have resumed calls and are over, in the order of their ends."""
+        return [stream for stream in self._past if stream.has_resumed(suspension)]
 
     def forget_past(self) -> None:
         """Forget those that are over."""
         for stream in self._past:
             self._forget(stream)
         self._past.clear()
+
+    def _drop(self, stream: Resumption) -> None:
+        """Do not find an open stream any more."""
+        for origin in stream.origins:
+            resumers = self._open.get(origin, {})
+            if resumers.pop(stream, None) is not None and not resumers:
+                del self._open[origin]
 
     def _forget(self, stream: Resumption) -> None:
         for event_id in stream.seen:

@@ -2,36 +2,26 @@
 
 It is a session of Streamable HTTP, an endpoint of HTTP+SSE (2024-11-05), or, where a server has no
 sessions, one event stream that may be resumed. Knows which calls are open in it, on which exchange
-or on none, and the questions that the server asked; does not know HTTP, nor when a scope begins
-and ends (`scopes`).
+or on none; does not know HTTP, nor when a scope begins and ends (`scopes`).
 """
 
 from collections.abc import Sequence
 from enum import Enum, auto
-from hashlib import sha256
+from itertools import islice
 from typing import Final, Protocol
 
 import msgspec
 
-from mcp_proxy_exporter.protocol.calls import CallSlots, OpenCall, Questions
+from mcp_proxy_exporter.protocol.calls import CallSlots, OpenCall
 from mcp_proxy_exporter.protocol.events import CallClosed, Client
 from mcp_proxy_exporter.protocol.ids import IdKey, equal_number
 from mcp_proxy_exporter.protocol.outcome import Outcome
-from mcp_proxy_exporter.protocol.sse import MAX_IDS, NO_RETRY, Retry
-
-# Calls of a scope that ended without an answer, questions without one, and questions that had one:
-# whoever has more of them than this does not answer at all.
-MAX_REMEMBERED: Final = 100
+from mcp_proxy_exporter.protocol.remembered import Ledger, Remembered
+from mcp_proxy_exporter.protocol.resumption import NEVER, Links, Resumption, Suspension
+from mcp_proxy_exporter.protocol.waiting import Waiting
 
 # Tool calls of one session that may come again: who runs in a circle makes it a small one.
 MAX_RECENT: Final = 16
-# Streams that ended, and which one that resumes them may name.
-MAX_PAST: Final = 8
-
-NEVER: Final = float("inf")
-
-# Session ids and event ids are UUIDs, counters or two of them; longer ones are held as a digest.
-_MAX_KEY: Final = 128
 
 
 class Holder(Protocol):
@@ -51,63 +41,14 @@ class Holder(Protocol):
         """Remember that a call was answered: a second response is late."""
 
 
-class Suspended(msgspec.Struct, eq=False, gc=False):
+class Suspended(msgspec.Struct, eq=False, gc=False, frozen=True):
     """A call whose exchange is over and whose answer may come on another one."""
 
     key: IdKey
     opened: OpenCall
     first_message_at: float | None
-    deadline: float
-    """When it is given up, unless a stream is open that may bring its answer."""
-    event_ids: Sequence[bytes] = ()
-    """Of its stream: what a client may resume from."""
-    retry: Retry = NO_RETRY
-    """How long the server last asked the client to wait before it resumes."""
-
-    def go_on(self, stream: "Resumption") -> None:
-        """Take the end of a stream that resumed it without an answer: it may be resumed again."""
-        self.event_ids = [*self.event_ids, *stream.seen][-MAX_IDS:]
-        self.retry = max(self.retry, stream.retry)
-
-
-class Resumption(msgspec.Struct, eq=False, gc=False):
-    """An open stream that goes on where another one ended."""
-
-    origins: dict[bytes, None]
-    """The events that it goes on from: the one its client named, then those of streams before, the
-    first of all last."""
-    seen: Sequence[bytes] = ()
-    """The last ids of its own events."""
-    retry: Retry = NO_RETRY
-    """How long its client was asked to wait before it resumes."""
-    ended_at: float = NEVER
-
-    def resumes(self, held: Suspended) -> bool:
-        """Tell whether it may bring the answer to a call, or might have brought it."""
-        if self.ended_at < held.opened.call.opened_at:  # its ids were another stream's as well
-            return False
-        return not self.origins.keys().isdisjoint(held.event_ids)
-
-    def follow(self, other: "Resumption") -> None:
-        """Take over what another stream goes on from, if this one goes on from that."""
-        key, *_ = self.origins
-        older = [*other.origins]
-        if key not in other.seen:
-            if key not in other.origins:
-                return
-            older = older[older.index(key) :]
-        known = [*dict.fromkeys((*self.origins, *older))]
-        # Of a call that is polled for long, the last events and the first one can be named.
-        self.origins = dict.fromkeys(known[: MAX_IDS - 1] + known[MAX_IDS - 1 :][-1:])
-
-
-class Question(msgspec.Struct, eq=False, gc=False, frozen=True):
-    """A request of the server that the client has not answered."""
-
-    method: str
-    asked_at: float
-    questions: Questions | None
-    """Of the call that it belongs to; None where none or several were open."""
+    suspension: Suspension
+    """The calls that its exchange left."""
 
 
 class Found(msgspec.Struct, eq=False, gc=False, frozen=True):
@@ -132,21 +73,19 @@ class Scope:
     """The open calls and questions of one id space."""
 
     __slots__ = (
-        "_answered",
-        "_questions",
         "_waiting",
         "client",
         "closed_as",
-        "ended",
         "event_ids",
         "heard_at",
         "key",
         "kind",
+        "links",
         "live",
+        "next_closed",
         "opened_at",
-        "past",
         "recent",
-        "resumptions",
+        "remembered",
         "streams",
         "suspended",
         "users",
@@ -157,16 +96,17 @@ class Scope:
         kind: Kind,
         key: bytes,
         client: Client,
-        waiting: "dict[Suspended, Scope]",
+        waiting: "Waiting[Scope]",
+        ledger: Ledger,
         now: float,
     ) -> None:
-        """Begin empty. `waiting` collects the calls of all scopes that are given up in time."""
+        """Begin empty. `waiting` and `ledger` are those of all scopes of a server."""
         self.kind = kind
         self.key = key
         """What its registry knows it by."""
         self.client = client
         self.opened_at: float | None = None
-        """Of a session; None until it is proved to exist."""
+        """Of a session; None until it is proved to exist, and once it is over."""
         self.heard_at = now
         self.users = 0
         """Exchanges that are going on in it."""
@@ -174,25 +114,23 @@ class Scope:
         """Of an endpoint: the streams that bring its answers."""
         self.closed_as: Outcome | None = None
         """How calls end that find their scope closed; None while it is open."""
+        self.next_closed: Scope | None = None
+        """The one that was closed before, of those some of whose calls are still held."""
         self.event_ids: Sequence[bytes] = ()
         """By which its registry finds it, where its kind has no key."""
         self.live: dict[IdKey, Holder] = {}
         """The exchange that holds each open call."""
         self.suspended: dict[IdKey, Suspended] = {}
-        self.resumptions: dict[Resumption, None] = {}
-        """Streams that may bring answers to suspended calls."""
-        self.past: list[Resumption] = []
-        """Such streams that have ended, the newest last."""
         self._waiting = waiting
-        self.ended: dict[IdKey, str] = {}
-        """The methods of calls that ended without an answer; with HTTP+SSE, of all that ended."""
-        self.recent: dict[int, tuple[int, float]] = {}
+        self.links: Links | None = None
+        """What resumes what; made once there is anything."""
+        self.remembered = Remembered(ledger)
+        """What of it is over."""
+        self.recent: dict[int, complex] = {}
         """Tool calls, by the hash of tool and arguments: the hash of the result, and its time.
 
-        The latest is last.
+        The latest is last. A pair of numbers takes a third of the memory of two in a tuple.
         """
-        self._questions: dict[IdKey, Question] = {}
-        self._answered: dict[IdKey, None] = {}  # questions
 
     def find(self, key: IdKey) -> Found | None:
         """Return the open call that an id names, wherever it is held; None if there is none."""
@@ -214,115 +152,112 @@ class Scope:
         else:
             found.holder.remove(found.key, found.opened)
 
-    def suspend(self, held: Suspended) -> None:
-        """Hold a call whose exchange is over."""
-        for stream in self.past:  # its client may have come and gone before that was seen
-            if stream.resumes(held):
-                held.deadline -= held.retry.seconds
-                held.go_on(stream)
-                held.deadline += held.retry.seconds
-        self.suspended[held.key] = held
-        if held.deadline != NEVER:
-            self._waiting[held] = self
+    def suspend(
+        self,
+        calls: Sequence[Suspended],
+        past: Sequence[Resumption],
+        now: float,
+        slots: CallSlots,
+    ) -> list[CallClosed]:
+        """Hold the calls of an exchange that is over; those whose id they use again are given up.
+
+        `past` are streams that have resumed them, and are over as well.
+        """
+        given_up = []
+        suspension = calls[0].suspension
+        for held in calls:
+            earlier = self.suspended.get(held.key)
+            if earlier is not None:
+                given_up.append(self.give_up(earlier, Outcome.ABANDONED, now, slots))
+            self.suspended[held.key] = held
+            suspension.keys[held.key] = None
+        if suspension.event_ids:
+            self._link().suspend(suspension, past)
+        if suspension.deadline != NEVER:
+            self._waiting.add(suspension, self)
+        return given_up
 
     def release(self, held: Suspended) -> None:
         """Hold a call no more."""
         del self.suspended[held.key]
-        self._waiting.pop(held, None)
+        suspension = held.suspension
+        del suspension.keys[held.key]
+        if not suspension.keys:
+            self._waiting.discard(suspension)
+            if self.links is not None:
+                self.links.release(suspension)
+                self._tidy(self.links)
 
     def resume(self, stream: Resumption) -> None:
         """Begin a stream that goes on where another one ended."""
-        # The client may come back before the end of the stream that it lost is seen here.
-        for other in (*self.resumptions, *self.past):
-            stream.follow(other)
-        self.resumptions[stream] = None
+        self._link().resume(stream)
 
     def end_resumption(self, stream: Resumption, patience: float, now: float) -> None:
         """Take the end of a stream: what it has not answered waits again, `patience` seconds."""
-        self.resumptions.pop(stream, None)
-        stream.ended_at = now
-        self.past.append(stream)
-        del self.past[:-MAX_PAST]
-        for held in self.find_resumed(stream):
-            held.go_on(stream)
-            held.deadline = now + patience + held.retry.seconds
+        links = self.links
+        if links is not None:
+            links.end(stream, patience, now, keep=self.kind is not Kind.STREAM)
+            self._tidy(links)
+
+    def tidy(self) -> None:
+        """Forget the streams that are over, once all calls of their time are, too."""
+        if self.links is not None and not self.live:
+            self.links.forget_past()
+            self._tidy(self.links)
 
     def find_resumed(self, stream: Resumption) -> list[Suspended]:
         """Return the suspended calls to which a stream may bring the answers."""
-        return [held for held in self.suspended.values() if stream.resumes(held)]
+        found = () if self.links is None else self.links.find_resumed(stream)
+        return [self.suspended[key] for suspension in found for key in suspension.keys]
 
-    def is_resumed(self, held: Suspended) -> bool:
-        """Tell whether a stream is open that may bring the answer to a call."""
-        return any(stream.resumes(held) for stream in self.resumptions)
+    def find_asked(self, stream: Resumption) -> OpenCall | None:
+        """Return the suspended call to which a stream may bring the answer, if it is one alone."""
+        suspension = None if self.links is None else self.links.find_only(stream)
+        if suspension is None or len(suspension.keys) != 1:
+            return None
+        [key] = suspension.keys
+        return self.suspended[key].opened
+
+    def awaits(self, stream: Resumption) -> bool:
+        """Tell whether a stream may bring an answer."""
+        return self.links is not None and self.links.resumes(stream)
+
+    def is_resumed(self, suspension: Suspension) -> bool:
+        """Tell whether a stream is open that may bring the answers to calls."""
+        return self.links is not None and self.links.is_resumed(suspension)
+
+    def close(self, outcome: Outcome) -> None:
+        """Begin no call any more: those that are held are given up one by one (`drain`)."""
+        self.closed_as = outcome
+        self.opened_at = None  # there is nothing left that proves it
+        self.links = None
+
+    def drain(self, number: int, now: float, slots: CallSlots) -> list[CallClosed]:
+        """Give up so many of the calls that no exchange holds, once it is over."""
+        outcome = self.closed_as or Outcome.ABANDONED
+        calls = [*islice(self.suspended.values(), number)]
+        return [self.give_up(held, outcome, now, slots) for held in calls]
 
     def give_up(
         self, held: Suspended, outcome: Outcome, now: float, slots: CallSlots
     ) -> CallClosed:
         """Close a call that no exchange holds."""
         self.release(held)
-        self.remember(held.key, held.opened.call.method)
+        self.remembered.add_ended(held.key, held.opened.call.method, now)
         slots.release(held.opened)
         return held.opened.close(outcome, now, held.first_message_at)
-
-    def remember(self, key: IdKey, method: str) -> None:
-        """Remember that a call has ended, so that its response is known to be late."""
-        self.ended[key] = method
-        if len(self.ended) > MAX_REMEMBERED:
-            del self.ended[next(iter(self.ended))]
-
-    def forget(self, key: IdKey) -> None:
-        """Forget a call that had ended: its id is used again, or its response has come."""
-        self.ended.pop(key, None)
-
-    def find_ended(self, key: IdKey) -> str | None:
-        """Give the method of a call that has ended, and to which a response comes now."""
-        method = self.ended.pop(key, None)
-        other = equal_number(key)
-        return self.ended.pop(other, None) if method is None and other is not None else method
-
-    def knows_question(self, key: IdKey) -> bool:
-        """Tell whether a question was asked before: a resumed stream sends what was sent."""
-        return key in self._questions or key in self._answered
 
     def repeats(self, call: int, result: int, since: float, now: float) -> bool:
         """Take a tool call's end: tell whether the same ended in the same way since then."""
         recent = self.recent
         # Out and in again, so that the one that was not called for longest goes first.
         earlier = recent.pop(call, None)
-        recent[call] = (result, now)
+        recent[call] = latest = complex(result, now)
         if earlier is None:
             if len(recent) > MAX_RECENT:
                 del recent[next(iter(recent))]
             return False
-        return earlier[0] == result and earlier[1] >= since
-
-    def ask(self, key: IdKey, method: str, now: float, opened: OpenCall | None) -> None:
-        """Take a question of the server."""
-        questions = None
-        if opened is not None:
-            if opened.questions is None:
-                opened.questions = Questions()
-            questions = opened.questions
-            questions.ask(now)
-        self.withdraw(key, now)
-        self._questions[key] = Question(method, now, questions)
-        if len(self._questions) > MAX_REMEMBERED:
-            self.withdraw(next(iter(self._questions)), now)
-
-    def withdraw(self, key: IdKey, now: float) -> Question | None:
-        """Take the end of a question; None if it was never asked."""
-        question = self._questions.pop(key, None)
-        if question is None:
-            other = equal_number(key)
-            question = None if other is None else self._questions.pop(other, None)
-        if question is None:
-            return None
-        if question.questions is not None:
-            question.questions.end(now)
-        self._answered[key] = None
-        if len(self._answered) > MAX_REMEMBERED:
-            del self._answered[next(iter(self._answered))]
-        return question
+        return earlier.real == latest.real and earlier.imag >= since
 
     def find_only_call(self) -> OpenCall | None:
         """Return the open call if there is exactly one: a question can only belong to it."""
@@ -334,7 +269,11 @@ class Scope:
         opened = holder.find(key)
         return None if opened is None or opened.next is not None else opened
 
+    def _link(self) -> Links:
+        if self.links is None:
+            self.links = Links(self._waiting)
+        return self.links
 
-def compact(key: bytes) -> bytes:
-    """Return a session's or an event's id as it is remembered."""
-    return key if len(key) <= _MAX_KEY else sha256(key).digest()
+    def _tidy(self, links: Links) -> None:
+        if links.is_empty():
+            self.links = None

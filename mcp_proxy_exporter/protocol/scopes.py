@@ -7,12 +7,9 @@ of it is bounded, and one sweep ends what is overdue.
 
 from collections.abc import Mapping, Sequence
 from heapq import nsmallest
-from itertools import islice
 from typing import Final
-from urllib.parse import urljoin, urlsplit
 
-import msgspec
-
+from mcp_proxy_exporter.protocol.address import resolve_endpoint
 from mcp_proxy_exporter.protocol.calls import CallSlots
 from mcp_proxy_exporter.protocol.clients import Clients
 from mcp_proxy_exporter.protocol.events import (
@@ -23,11 +20,14 @@ from mcp_proxy_exporter.protocol.events import (
     SessionOpened,
 )
 from mcp_proxy_exporter.protocol.limits import Limits
-from mcp_proxy_exporter.protocol.lost import LostStreams, Resumer
+from mcp_proxy_exporter.protocol.lost import MAX_LOST, LostStreams, Resumer
 from mcp_proxy_exporter.protocol.outcome import Outcome
+from mcp_proxy_exporter.protocol.remembered import Ledger
+from mcp_proxy_exporter.protocol.resumption import Resumption, Suspension, compact
 from mcp_proxy_exporter.protocol.routing import FIRST_MODERN_FIELD, is_modern_field
-from mcp_proxy_exporter.protocol.scope import Kind, Resumption, Scope, Suspended, compact
+from mcp_proxy_exporter.protocol.scope import Kind, Scope, Suspended
 from mcp_proxy_exporter.protocol.sse import MAX_IDS
+from mcp_proxy_exporter.protocol.waiting import Waiting
 
 # When there is no room for a session, this part of all is forgotten at once, so that looking for
 # the longest idle ones is rare.
@@ -35,17 +35,11 @@ _EVICTED_PART: Final = 16
 
 # Calls and sessions that are closed at once, in about 2 ms: the rest waits for the next sweep.
 _MAX_AT_ONCE: Final = 500
+# Streams that are taken into the scope of the one that they resume at once, in about 2 ms. The rest
+# are not looked for any more: a client has one or two.
+MAX_CLAIMED: Final = 64
 
 _SESSION: Final = Kind.SESSION
-
-
-class _EndpointObject(msgspec.Struct, gc=False, frozen=True):
-    """What some servers send for the endpoint's address."""
-
-    uri: str
-
-
-_decode_endpoint = msgspec.json.Decoder(_EndpointObject).decode
 
 
 class Scopes:
@@ -56,8 +50,11 @@ class Scopes:
 
     __slots__ = (
         "_clients",
+        "_closed",
         "_endpoints",
+        "_ledger",
         "_limits",
+        "_lingering",
         "_sessions",
         "_slots",
         "_streams",
@@ -75,8 +72,14 @@ class Scopes:
         # Streams without a session that can be resumed, by event id.
         self._streams: dict[bytes, Scope] = {}
         self.lost = LostStreams()
-        # The calls of all scopes that are given up in time, the longest suspended ones first.
-        self._waiting: dict[Suspended, Scope] = {}
+        # The calls of all scopes that are given up in time.
+        self._waiting: Waiting[Scope] = Waiting()
+        # A scope that is over, and some of whose calls are not; the next one is known to it.
+        self._closed: Scope | None = None
+        self._ledger = Ledger()
+        # Sessions without a call on its way, and with streams that are over and may have resumed
+        # one: that of an `initialize` whose answer has not named the session yet.
+        self._lingering: dict[Scope, None] = {}
 
     def join(self, fields: Mapping[bytes, bytes], target: bytes, now: float) -> Scope | None:
         """Join the scope of a POST; None where its ids mean nothing beyond the exchange."""
@@ -151,12 +154,12 @@ class Scopes:
         """End a session: what waits in it is given up."""
         if scope.closed_as is not None:
             return ()
-        self._forget(scope)
+        opened_at = scope.opened_at
         events: Sequence[Event] = self._close(scope, Outcome.ABANDONED, now)
-        if scope.opened_at is None:
+        if opened_at is None:
             return events
         end = scope.heard_at if reason is SessionEnd.IDLE else now
-        return (*events, SessionClosed(reason, end - scope.opened_at))
+        return (*events, SessionClosed(reason, end - opened_at))
 
     def announce(self, base: bytes, endpoint: bytes, now: float) -> Scope | None:
         """Join the HTTP+SSE endpoint that a stream announces; None if that is no address.
@@ -165,12 +168,12 @@ class Scopes:
         basic/transports; forms seen are relative, absolute, and a JSON object). A server that tells
         all its clients the same address has one id space for all of them.
         """
-        target = _resolve(base, endpoint)
+        target = resolve_endpoint(base, endpoint)
         if target is None:
             return None
         scope = self._endpoints.get(target)
         if scope is None:
-            scope = Scope(Kind.ENDPOINT, target, Client(), self._waiting, now)
+            scope = self._make(Kind.ENDPOINT, target, Client(), now)
             self._endpoints[target] = scope
         scope.users += 1
         scope.streams += 1
@@ -181,29 +184,29 @@ class Scopes:
         scope.streams -= 1
         if scope.streams > 0:
             return ()
-        self._forget(scope)
         return self._close(scope, outcome, now)
 
     def suspend(
         self, scope: Scope | None, calls: Sequence[Suspended], now: float
     ) -> Sequence[Event]:
-        """Hold calls whose exchange is over; those whose id they use again are given up."""
-        if scope is None:
-            scope = Scope(Kind.STREAM, b"", Client(), self._waiting, now)
-            scope.past = self.lost.find_past(calls[0])
-        given_up = []
-        for held in calls:
-            earlier = scope.suspended.get(held.key)
-            if earlier is not None:
-                given_up.append(scope.give_up(earlier, Outcome.ABANDONED, now, self._slots))
-            scope.suspend(held)
-        if scope.kind is Kind.STREAM:
-            self.register(scope, calls[0].event_ids)
+        """Hold the calls of an exchange that is over; who used their ids before is given up."""
+        if scope is not None:
+            return scope.suspend(calls, (), now, self._slots)
+        suspension = calls[0].suspension
+        scope = self._make(Kind.STREAM, b"", Client(), now)
+        given_up = scope.suspend(calls, self.lost.find_past(suspension), now, self._slots)
+        self.register(scope, suspension.event_ids)
         return given_up
 
     def end_resumption(self, scope: Scope, stream: Resumption, now: float) -> None:
         """Take the end of a stream that went on where others ended."""
         scope.end_resumption(stream, self._limits.suspended_seconds, now)
+        if scope.kind is _SESSION and not scope.live and scope.closed_as is None:
+            lingering = self._lingering
+            lingering.pop(scope, None)
+            lingering[scope] = None
+            if len(lingering) > MAX_LOST:
+                self._settle(next(iter(lingering)))
 
     def give_up(
         self, scope: Scope, calls: Sequence[Suspended], outcome: Outcome, now: float
@@ -213,34 +216,46 @@ class Scopes:
 
     def register(self, scope: Scope, event_ids: Sequence[bytes]) -> None:
         """Remember where a stream without a session may be resumed."""
-        known = [*dict.fromkeys((*scope.event_ids, *event_ids))]
-        self._unregister(scope, known[:-MAX_IDS])
-        scope.event_ids = known[-MAX_IDS:]
-        for event_id in event_ids:
+        self._name(scope, event_ids)
+        claimed = 0
+        waiting = [*reversed(event_ids)]
+        while waiting:
+            event_id = waiting.pop()
             self._streams[event_id] = scope
             for stream, resumer in self.lost.claim(event_id):
+                claimed += 1
+                if claimed > MAX_CLAIMED:
+                    break
                 scope.users += 1
                 resumer.enter(scope, stream)
+                waiting += reversed(stream.seen)
+                self._name(scope, stream.seen)
 
     def make_room(self, now: float) -> Sequence[Event]:
         """Give up the call that has waited for its client the longest, for one that is alive."""
-        for held, scope in islice(self._waiting.items(), _MAX_AT_ONCE):
-            if not scope.is_resumed(held):
-                return self._give_up(held, scope, Outcome.ABANDONED, now)
-        return ()
+        while self._closed is not None:
+            events = self._drain(self._closed, 1, now)
+            if events:
+                return events
+        found = self._waiting.find_oldest()
+        if found is None:
+            return ()
+        suspension, scope = found
+        return self._give_up(suspension, scope, Outcome.ABANDONED, now)
 
     def sweep(self, now: float) -> Sequence[Event]:
         """End what is overdue, as much of it as does not delay the traffic."""
-        events: list[Event] = []
-        for held, scope in [*self._waiting.items()]:
-            if held.deadline <= now and not scope.is_resumed(held):
-                events += self._give_up(held, scope, scope.closed_as or Outcome.ABANDONED, now)
-                if len(events) >= _MAX_AT_ONCE:
-                    return events
+        events = self._give_up_due(now)
+        if len(events) >= _MAX_AT_ONCE:
+            return events
         if not self._slots.in_use:  # there is no call that they might have resumed
             self.lost.forget_past()
+            for scope in [*self._lingering]:
+                self._settle(scope)
         silent_since = now - self._limits.session_idle_seconds
         for scope in [*self._sessions.values()]:
+            if scope.links is not None and scope not in self._lingering:
+                scope.tidy()
             if scope.heard_at <= silent_since and not scope.users:
                 events += self.close_session(scope, SessionEnd.IDLE, now)
                 if len(events) >= _MAX_AT_ONCE:
@@ -250,26 +265,50 @@ class Scopes:
     def close(self, now: float) -> Sequence[Event]:
         """End all waiting, because nobody will look any more."""
         events: list[Event] = []
-        for held, scope in [*self._waiting.items()]:
-            events += self._give_up(held, scope, Outcome.PROXY_SHUTDOWN, now)
+        while self._closed is not None:
+            events += self._drain(self._closed, len(self._closed.suspended), now)
+        for suspension, scope in [*self._waiting.homes.items()]:
+            for _ in [*suspension.keys]:
+                events += self._give_up(suspension, scope, Outcome.PROXY_SHUTDOWN, now)
+        return events
+
+    def _give_up_due(self, now: float) -> list[Event]:
+        events: list[Event] = []
+        while self._closed is not None and len(events) < _MAX_AT_ONCE:
+            events += self._drain(self._closed, _MAX_AT_ONCE - len(events), now)
+        while len(events) < _MAX_AT_ONCE:
+            found = self._waiting.find_due(now)
+            if found is None:
+                break
+            events += self._give_up(*found, Outcome.ABANDONED, now)
         return events
 
     def _close(self, scope: Scope, outcome: Outcome, now: float) -> Sequence[Event]:
         """Close whatever no exchange holds; what is too much for now is left to the sweep."""
-        scope.closed_as = outcome
-        scope.resumptions.clear()
-        calls = [*scope.suspended.values()]
-        for held in calls[_MAX_AT_ONCE:]:
-            held.deadline = now
-            self._waiting[held] = scope
-        return [scope.give_up(held, outcome, now, self._slots) for held in calls[:_MAX_AT_ONCE]]
+        self._forget(scope)
+        scope.close(outcome)
+        scope.next_closed, self._closed = self._closed, scope
+        return self._drain(scope, _MAX_AT_ONCE, now)
+
+    def _drain(self, scope: Scope, number: int, now: float) -> Sequence[Event]:
+        """Close so many of the calls of the scope that was closed last."""
+        events = scope.drain(number, now, self._slots)
+        if not scope.suspended:
+            self._closed, scope.next_closed = scope.next_closed, None
+            self._forget_unused(scope)
+        return events
 
     def _give_up(
-        self, held: Suspended, scope: Scope, outcome: Outcome, now: float
+        self, suspension: Suspension, scope: Scope, outcome: Outcome, now: float
     ) -> Sequence[Event]:
+        """Close one call of a suspension."""
+        held = scope.suspended[next(iter(suspension.keys))]
         closed = scope.give_up(held, outcome, now, self._slots)
         self._forget_unused(scope)
         return (closed,)
+
+    def _make(self, kind: Kind, key: bytes, client: Client, now: float) -> Scope:
+        return Scope(kind, key, client, self._waiting, self._ledger, now)
 
     def _find_session(self, session_id: bytes, version: bytes | None, now: float) -> Scope:
         """Return the scope of a session; a new one has to prove that its session exists."""
@@ -277,7 +316,7 @@ class Scopes:
         scope = self._sessions.get(key)
         if scope is None:
             client = self._clients.find(version)
-            scope = self._sessions[key] = Scope(_SESSION, key, client, self._waiting, now)
+            scope = self._sessions[key] = self._make(_SESSION, key, client, now)
         return scope
 
     def _make_room(self, newest: Scope, now: float) -> Sequence[Event]:
@@ -296,6 +335,7 @@ class Scopes:
         """Forget a scope that nothing proves and nobody needs."""
         if scope.opened_at is None and not (scope.users or scope.suspended):
             self._forget(scope)
+            scope.remembered.forget_all()
 
     def _forget(self, scope: Scope) -> None:
         """Do not find a scope any more."""
@@ -303,9 +343,21 @@ class Scopes:
             self._unregister(scope, scope.event_ids)
             scope.event_ids = ()
             return
+        self._lingering.pop(scope, None)
         registry = self._sessions if scope.kind is _SESSION else self._endpoints
         if registry.get(scope.key) is scope:
             del registry[scope.key]
+
+    def _settle(self, scope: Scope) -> None:
+        """Wait no longer for a call that streams of a session may have resumed."""
+        del self._lingering[scope]
+        scope.tidy()
+
+    def _name(self, scope: Scope, event_ids: Sequence[bytes]) -> None:
+        """Keep the last events by which a stream is found."""
+        known = [*dict.fromkeys((*scope.event_ids, *event_ids))]
+        self._unregister(scope, known[:-MAX_IDS])
+        scope.event_ids = known[-MAX_IDS:]
 
     def _unregister(self, scope: Scope, event_ids: Sequence[bytes]) -> None:
         for event_id in event_ids:
@@ -316,17 +368,3 @@ class Scopes:
 def _idleness(scope: Scope) -> tuple[bool, float]:
     """Order scopes: first those that nobody uses, of these the longest silent first."""
     return scope.users > 0, scope.heard_at
-
-
-def _resolve(base: bytes, endpoint: bytes) -> bytes | None:
-    """Give the target of a request to an announced address."""
-    address = endpoint.strip()
-    try:
-        if address.startswith(b"{"):
-            address = _decode_endpoint(address).uri.encode()
-        # Latin-1 keeps every byte.
-        parts = urlsplit(urljoin(base.decode("latin-1"), address.decode("latin-1")))
-    except (ValueError, RecursionError):
-        return None
-    path = parts.path or "/"
-    return (f"{path}?{parts.query}" if parts.query else path).encode("latin-1")

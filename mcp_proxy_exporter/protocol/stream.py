@@ -26,7 +26,8 @@ from mcp_proxy_exporter.protocol.response import (
     NOT_FOUND,
     ResponseInspector,
 )
-from mcp_proxy_exporter.protocol.scope import Kind, Resumption, Scope, compact
+from mcp_proxy_exporter.protocol.resumption import Resumption, compact
+from mcp_proxy_exporter.protocol.scope import Kind, Scope
 
 _GET: Final = StreamKind.GET
 _LEGACY_SSE: Final = StreamKind.LEGACY_SSE
@@ -93,13 +94,12 @@ class StreamInspector(ResponseInspector, eq=False, gc=False):
             return stream is not None  # of what it goes on from, nothing is known
         if scope.kind is Kind.ENDPOINT:
             return bool(scope.live or scope.suspended)
-        return stream is not None and bool(scope.find_resumed(stream))
+        return stream is not None and scope.awaits(stream)
 
     def enter(self, scope: Scope, stream: Resumption) -> None:
         """Go on in the scope that it turns out to belong to."""
         self._tracker.scope = scope
         scope.resume(stream)
-        self._state.scopes.register(scope, stream.seen)
 
     def _count_events(self, body: EventStreamBody, now: float) -> Sequence[Event]:
         """Count what passed since the last time, and learn what kind of stream it is."""

@@ -35,7 +35,8 @@ from mcp_proxy_exporter.protocol.inputs import INPUT_METHODS
 from mcp_proxy_exporter.protocol.jsonrpc import TOO_LARGE, Message
 from mcp_proxy_exporter.protocol.outcome import Outcome
 from mcp_proxy_exporter.protocol.params import Params
-from mcp_proxy_exporter.protocol.scope import NEVER, Found, Kind, Resumption, Scope, Suspended
+from mcp_proxy_exporter.protocol.resumption import NEVER, Resumption, Suspension
+from mcp_proxy_exporter.protocol.scope import Found, Kind, Scope, Suspended
 from mcp_proxy_exporter.protocol.sse import NO_RETRY, Retry
 from mcp_proxy_exporter.protocol.state import ServerState
 
@@ -149,15 +150,17 @@ class ExchangeTracker(msgspec.Struct, eq=False, gc=False):
         """
         events: list[Event] = []
         suspended: list[Suspended] = []
-        deadline = now + patience + retry.seconds
+        suspension: Suspension | None = None
         for key, first in [*self.open_calls.items()]:
             opened: OpenCall | None = first
             while opened is not None:
                 outcome = outcome_of(opened)
                 if outcome is None:
-                    suspended.append(
-                        Suspended(key, opened, self.first_message_at, deadline, event_ids, retry)
-                    )
+                    if suspension is None:
+                        deadline = now + patience + retry.seconds
+                        opened_at = opened.call.opened_at  # all came in one request
+                        suspension = Suspension(opened_at, deadline, event_ids, retry)
+                    suspended.append(Suspended(key, opened, self.first_message_at, suspension))
                 else:
                     events.append(self._close(key, opened, outcome, now))
                 self.remove(key, opened)
@@ -220,7 +223,7 @@ class ExchangeTracker(msgspec.Struct, eq=False, gc=False):
                 events = (*events, EraFellBack())
         scope = self.scope
         if scope is not None:
-            if scope.suspended or scope.ended:
+            if scope.suspended or scope.remembered.ended:
                 events = (*self._reuse(scope, key, now), *events)
             scope.live[key] = self
         if key in self.open_calls:
@@ -234,7 +237,7 @@ class ExchangeTracker(msgspec.Struct, eq=False, gc=False):
         self.state.slots.release(opened)
         self.state.note_refusal(opened, outcome, now)
         if self.scope is not None:
-            self.scope.remember(key, opened.call.method)
+            self.scope.remembered.add_ended(key, opened.call.method, now)
         return opened.close(outcome, now, self.first_message_at)
 
     def _queue(self, key: IdKey, opened: OpenCall) -> None:
@@ -245,12 +248,12 @@ class ExchangeTracker(msgspec.Struct, eq=False, gc=False):
 
     def _reuse(self, scope: Scope, key: IdKey, now: float) -> Sequence[Event]:
         """Take the sign that a client has given up a call: it uses its id again."""
-        scope.forget(key)
+        scope.remembered.forget_ended(key)
         held = scope.suspended.get(key)
         if held is None:
             return ()
         given_up = scope.give_up(held, Outcome.ABANDONED, now, self.state.slots)
-        scope.forget(key)
+        scope.remembered.forget_ended(key)
         return (given_up,)
 
     def _match_elsewhere(
@@ -262,13 +265,13 @@ class ExchangeTracker(msgspec.Struct, eq=False, gc=False):
             answered = self.answered or {}
             method = answered.pop(key if key in answered else other, None)
             if method is None and scope is not None:
-                method = scope.find_ended(key)
+                method = scope.remembered.take_ended(key)
             return () if method is None else (LateResponse(method),)
         if scope is None:
             return ()
         found = scope.find(key)
         if found is None:
-            method = scope.find_ended(key)
+            method = scope.remembered.take_ended(key)
             return () if method is None else (LateResponse(method),)
         opened = found.opened
         first = now if found.first_message_at is None else found.first_message_at
@@ -276,7 +279,7 @@ class ExchangeTracker(msgspec.Struct, eq=False, gc=False):
         learned = self.state.learn(opened, message, closed.outcome, (scope, None), now)
         self._end_found(scope, found)
         if scope.kind is Kind.ENDPOINT:
-            scope.remember(found.key, opened.call.method)
+            scope.remembered.add_ended(found.key, opened.call.method, now)
         elif found.holder is not None:
             found.holder.remember(found.key, opened.call.method)
         return (closed, *learned)
@@ -299,9 +302,9 @@ class ExchangeTracker(msgspec.Struct, eq=False, gc=False):
         # Where nobody knows whose answer it is, a question has no end.
         if scope is not None and scope.kind is not Kind.STREAM:
             key = id_key(message.id)
-            if self.resumption is not None and scope.knows_question(key):
+            if self.resumption is not None and scope.remembered.knows_question(key):
                 return (seen,)
-            scope.ask(key, method, now, self._find_asking(scope))
+            scope.remembered.ask(key, method, now, self._find_asking(scope))
         return seen, InputRequested(method, Delivery.SERVER_REQUEST)
 
     def _notice(self, method: str, params: Params | None, now: float) -> Sequence[Event]:
@@ -312,25 +315,23 @@ class ExchangeTracker(msgspec.Struct, eq=False, gc=False):
         if method in _TASK_NOTICES:
             return self.state.tasks.notice(params, now)
         if self.scope is not None:
-            self.scope.withdraw(id_key(params.request_id), now)
+            self.scope.remembered.withdraw(id_key(params.request_id), now)
         return ()
 
     def _find_asking(self, scope: Scope) -> OpenCall | None:
         """Return the call in which the server asks its question, where there can be only one."""
-        calls: list[OpenCall] = []
         if self.open_calls:
             calls = [*islice(self.list_open(), 2)]
-        elif self.resumption is not None:
-            calls = [held.opened for held in scope.find_resumed(self.resumption)]
-        elif scope.kind is Kind.ENDPOINT:
-            return scope.find_only_call()
-        return calls[0] if len(calls) == 1 else None
+            return calls[0] if len(calls) == 1 else None
+        if self.resumption is not None:
+            return scope.find_asked(self.resumption)
+        return scope.find_only_call() if scope.kind is Kind.ENDPOINT else None
 
     def _answer(self, message: Message, now: float) -> Sequence[Event]:
         """Take the client's answer to a question of the server."""
         if self.scope is None:
             return ()
-        question = self.scope.withdraw(id_key(message.id), now)
+        question = self.scope.remembered.withdraw(id_key(message.id), now)
         if question is None:
             return ()
         return (InputAnswered(question.method, now - question.asked_at),)
@@ -343,7 +344,7 @@ class ExchangeTracker(msgspec.Struct, eq=False, gc=False):
         if found is None or found.opened.call.method == "initialize":
             return ()
         self._end_found(scope, found)
-        scope.remember(found.key, found.opened.call.method)
+        scope.remembered.add_ended(found.key, found.opened.call.method, now)
         return (found.opened.close(Outcome.CANCELLED, now, found.first_message_at),)
 
 

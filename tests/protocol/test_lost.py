@@ -4,7 +4,8 @@ import pytest
 
 from mcp_proxy_exporter.protocol import Abort, Outcome
 from mcp_proxy_exporter.protocol.lost import MAX_LOST, LostStreams
-from mcp_proxy_exporter.protocol.scope import Resumption, Scope
+from mcp_proxy_exporter.protocol.resumption import Resumption
+from mcp_proxy_exporter.protocol.scope import Scope
 from mcp_proxy_exporter.protocol.sse import MAX_IDS
 from tests.support.inspection import Turn, Wire, outcomes, request, result, sse
 

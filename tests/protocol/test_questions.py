@@ -11,7 +11,7 @@ from mcp_proxy_exporter.protocol import (
     InputRequested,
     Outcome,
 )
-from mcp_proxy_exporter.protocol.scope import MAX_REMEMBERED
+from mcp_proxy_exporter.protocol.remembered import MAX_REMEMBERED
 from tests.support.inspection import (
     Turn,
     Wire,
@@ -310,7 +310,7 @@ def test_only_so_many_answered_questions_are_remembered() -> None:
     ask(stream, 0)
     assert len(reply(wire, 0)) == 1
     [session] = wire.inspector.state.scopes._sessions.values()
-    assert len(session._answered) == MAX_REMEMBERED
+    assert len(session.remembered._answered) == MAX_REMEMBERED
 
 
 def test_a_question_on_a_resumed_stream_is_not_that_of_another_call() -> None:

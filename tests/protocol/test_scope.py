@@ -11,7 +11,7 @@ from mcp_proxy_exporter.protocol import (
     LateResponse,
     Outcome,
 )
-from mcp_proxy_exporter.protocol.scope import MAX_REMEMBERED
+from mcp_proxy_exporter.protocol.remembered import MAX_REMEMBERED
 from tests.support.inspection import (
     Turn,
     Wire,

@@ -8,8 +8,10 @@ from mcp_proxy_exporter.protocol.calls import OpenCall, open_call
 from mcp_proxy_exporter.protocol.ids import MAX_TEXT
 from mcp_proxy_exporter.protocol.jsonrpc import Message
 from mcp_proxy_exporter.protocol.params import ClientInfo, Params
+from mcp_proxy_exporter.protocol.remembered import Ledger
 from mcp_proxy_exporter.protocol.scope import Kind, Scope
 from mcp_proxy_exporter.protocol.state import ServerState
+from mcp_proxy_exporter.protocol.waiting import Waiting
 from tests.support.inspection import Turn, Wire, only, outcomes, request, result, sse
 
 NOWHERE = (None, None)
@@ -93,7 +95,7 @@ def test_initialize_on_another_exchange_opens_no_session() -> None:
 )
 def test_the_servers_version_goes_before_the_clients(answer: str, version: str) -> None:
     state = ServerState(Limits())
-    scope = Scope(Kind.ENDPOINT, b"/m", Client(), {}, 0.0)
+    scope = Scope(Kind.ENDPOINT, b"/m", Client(), Waiting(), Ledger(), 0.0)
     message = answered(answer)
     assert state.learn(opened("initialize"), message, Outcome.SUCCESS, (scope, None), 1.0) == ()
     assert scope.client == Client("cat", version)
@@ -101,7 +103,7 @@ def test_the_servers_version_goes_before_the_clients(answer: str, version: str) 
 
 def test_initialize_within_a_session_says_who_is_in_it_and_opens_it_once() -> None:
     state = ServerState(Limits())
-    scope = Scope(Kind.SESSION, b"s", Client("dog"), {}, 0.0)
+    scope = Scope(Kind.SESSION, b"s", Client("dog"), Waiting(), Ledger(), 0.0)
     for expected in ([SessionOpened()], []):
         told = state.learn(opened("initialize"), answered(), Outcome.SUCCESS, (scope, None), 1.0)
         assert list(told) == expected
@@ -110,7 +112,7 @@ def test_initialize_within_a_session_says_who_is_in_it_and_opens_it_once() -> No
 
 def test_initialize_on_a_stream_without_a_session_says_nothing() -> None:
     state = ServerState(Limits())
-    scope = Scope(Kind.STREAM, b"", Client("dog"), {}, 0.0)
+    scope = Scope(Kind.STREAM, b"", Client("dog"), Waiting(), Ledger(), 0.0)
     told = state.learn(opened("initialize"), answered(), Outcome.SUCCESS, (scope, None), 1.0)
     assert list(told) == []
     assert scope.client == Client("dog")
