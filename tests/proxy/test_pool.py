@@ -355,6 +355,7 @@ async def test_client_that_leaves_takes_no_look_up_from_the_others(
         await impatient.send(post())
         await until(lambda: running.server._context.pool._tasks)
     await running.wait_for(HttpExchangeClosed)
+    await until(lambda: not running.server._context.pool._tasks)
     patient = asyncio.ensure_future(exchange(running))
     await until(lambda: running.server._context.pool._tasks)
     resolver.answers.set()

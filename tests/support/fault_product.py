@@ -47,7 +47,7 @@ class Product:
     async def scrape(self) -> Scrape:
         """Read the metrics as Prometheus does."""
         async with RawClient.connecting(self._service.admin_url) as client:
-            await client.send(b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n")
+            await client.send(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")
             response = await client.read_response()
         assert response.status == 200
         return Scrape.from_text(response.body)
