@@ -61,6 +61,9 @@ class UpstreamPool:
         """The socket address that answered last."""
         self._looking: asyncio.Task[list[_Target]] | None = None
         """Asks what the upstream's name stands for, for all exchanges that want to know."""
+        self._looking_since = 0.0
+        self._look_ups: set[asyncio.Task[list[_Target]]] = set()
+        """It, and those before it that still hang."""
 
     @property
     def idle(self) -> int:
@@ -134,8 +137,8 @@ class UpstreamPool:
         """Close what no exchange holds, all being over, and wait until the sockets are closed."""
         for connection in self._open:
             connection.abort()
-        if self._looking is not None:
-            self._looking.cancel()
+        for looking in self._look_ups:
+            looking.cancel()
         with suppress(TimeoutError):
             async with asyncio.timeout(_CLOSE_SECONDS):
                 # Attempts that their exchanges ended may still be ending, too.
@@ -193,9 +196,13 @@ class UpstreamPool:
         if literal:
             return literal
         looking = self._looking
-        if looking is None:
-            # One at a time: a resolver that hangs would be asked once more by each request.
-            looking = self._looking = asyncio.get_running_loop().create_task(_look_up(address))
+        loop = asyncio.get_running_loop()
+        if looking is None or loop.time() - self._looking_since > limit:
+            # One at a time: a resolver that hangs would be asked once more by each request. One
+            # that has hung for longer than anybody waits may have lost the question.
+            looking = self._looking = loop.create_task(_look_up(address))
+            self._looking_since = loop.time()
+            self._look_ups.add(looking)
             looking.add_done_callback(self._looked)
         done, _ = await asyncio.wait({looking}, timeout=limit)
         if not done:
@@ -203,7 +210,9 @@ class UpstreamPool:
         return list(looking.result())
 
     def _looked(self, looking: asyncio.Task[list[_Target]]) -> None:
-        self._looking = None
+        self._look_ups.discard(looking)
+        if looking is self._looking:
+            self._looking = None
         if not looking.cancelled():
             looking.exception()  # taken note of, even if all who waited have left
 

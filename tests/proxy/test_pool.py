@@ -211,7 +211,7 @@ def link_local_address() -> str | None:
         return None
     for line in table.read_text().splitlines():
         digits, *_, device = line.split()
-        if digits.startswith("fe80"):
+        if digits.startswith("fe80") and not device.startswith("fn"):  # fault_network makes those
             return f"{socket.inet_ntop(socket.AF_INET6, bytes.fromhex(digits))}%{device}"
     return None
 
@@ -338,11 +338,12 @@ async def test_each_exchange_waits_for_the_resolver_as_long_as_it_may(
     assert not second.done()
     assert await second == 502
     assert [failed.reason for failed in running.seen(UpstreamFailed)] == ["dns", "dns"]
+    # It has hung for longer than anybody waits, so it is asked once more.
     third = asyncio.ensure_future(exchange(running))
-    await until(lambda: running.server._context.pool._tasks)
+    await until(lambda: len(looking_up()) == 2)
     resolver.answers.set()
     assert await third == 204
-    assert resolver.asked == 1
+    assert resolver.asked == 2
 
 
 async def test_client_that_leaves_takes_no_look_up_from_the_others(
