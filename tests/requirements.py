@@ -10,7 +10,7 @@ from typing import Final
 PROMISES: Final[Mapping[str, tuple[str, ...]]] = {
     # Bytes
     "B1": (
-        "proxy/test_torture.py::test_any_target_arrives_as_it_was_and_leads_nowhere_else",
+        "proxy/test_targets.py::test_any_target_arrives_as_it_was_and_leads_nowhere_else",
         "proxy/test_admission.py::test_origin_form_is_kept_byte_for_byte",
     ),
     "B2": (
@@ -22,7 +22,7 @@ PROMISES: Final[Mapping[str, tuple[str, ...]]] = {
         "proxy/test_streams.py::test_large_body_passes_a_slow_reader_in_flat_memory",
     ),
     "B4": (
-        "proxy/test_torture.py::test_a_request_without_a_body_gains_none",
+        "proxy/test_targets.py::test_a_request_without_a_body_gains_none",
         "proxy/test_exchange.py::test_answer_without_a_body_keeps_both_connections",
         "proxy/test_known_heads.py::test_answers_to_head_have_no_body_whatever_was_known",
     ),
@@ -57,7 +57,7 @@ PROMISES: Final[Mapping[str, tuple[str, ...]]] = {
         "proxy/test_admission.py::test_other_hosts_are_misdirected",
         "proxy/test_server.py::test_unix_listener_serves_every_host",
     ),
-    "H3": ("proxy/test_torture.py::test_any_target_arrives_as_it_was_and_leads_nowhere_else",),
+    "H3": ("proxy/test_targets.py::test_any_target_arrives_as_it_was_and_leads_nowhere_else",),
     # Who may ask
     "A1": (
         "proxy/test_server.py::test_foreign_origins_are_forbidden_and_listed_ones_served",
@@ -164,7 +164,7 @@ PROMISES: Final[Mapping[str, tuple[str, ...]]] = {
         "proxy/test_errors.py::test_who_is_told_to_come_back_is_told_when",
     ),
     "E3": (
-        "proxy/test_torture.py::test_a_post_never_arrives_twice_at_a_server_that_closes_idle_connections",
+        "faults/test_races.py::test_a_server_that_closes_idle_connections_a_bit_later_than_we_costs_no_call",
         "proxy/test_faults.py::test_safe_request_is_repeated_once_when_a_kept_connection_closes",
         "proxy/test_faults.py::test_request_with_a_body_or_an_effect_is_not_repeated",
         "proxy/test_faults.py::test_post_on_a_kept_connection_that_closes_is_sent_once",
@@ -173,7 +173,7 @@ PROMISES: Final[Mapping[str, tuple[str, ...]]] = {
     "E4": (
         "faults/test_matrix.py::test_a_fault_is_told_counted_and_over",
         "proxy/test_chaos.py::test_every_exchange_ends_once_whatever_either_side_does",
-        "proxy/test_torture.py::test_a_flapping_upstream_costs_its_own_time_only",
+        "faults/test_races.py::test_an_upstream_that_comes_and_goes_is_used_again_within_a_second",
     ),
     # Figures
     "M1": (
@@ -339,7 +339,7 @@ PROMISES: Final[Mapping[str, tuple[str, ...]]] = {
         "proxy/test_upstream.py::test_kept_connection_serves_one_request_after_the_other",
     ),
     "C5": (
-        "proxy/test_torture.py::test_ten_thousand_unsolicited_answers_reach_nobody",
+        "faults/test_races.py::test_ten_thousand_answers_to_nobody_reach_nobody_and_are_counted_nowhere",
         "proxy/test_deadlines.py::test_idle_upstream_connection_is_closed_before_the_server_would",
         "proxy/test_upstream.py::test_unsolicited_answer_never_reaches_a_client",
         "proxy/test_upstream.py::test_idle_connection_that_speaks_is_closed_at_once",
