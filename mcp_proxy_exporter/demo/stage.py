@@ -79,6 +79,7 @@ async def perform(
 async def _play(board: "_Board", display: Display, url: str) -> None:
     stop = asyncio.Event()
     clients = asyncio.create_task(run_clients(url, stop))
+    this = asyncio.current_task()
     try:
         # Clients that end by themselves do so by an exception, which is raised below.
         while not clients.done() and board.time_left() > 0:
@@ -86,6 +87,9 @@ async def _play(board: "_Board", display: Display, url: str) -> None:
             await asyncio.wait({clients}, timeout=min(display.interval, board.time_left()))
             if board.time_left() > 0:
                 await board.scrape()
+            if this is not None and this.cancelling():
+                # What fetches the figures can lose a cancellation; whoever pressed Ctrl-C did once.
+                raise asyncio.CancelledError
     finally:
         stop.set()
         await clients

@@ -4,6 +4,7 @@ import asyncio
 import io
 import re
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -135,6 +136,30 @@ async def test_cancellation_ends_it_at_once_with_the_last_table(proxy: FakeProxy
     assert after.endswith(stage.NEXT)
     assert proxy.stopped
     assert not await is_listening(proxy.upstream)
+
+
+async def test_cancellation_that_a_scrape_loses_ends_it_all_the_same(
+    proxy: FakeProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scrape = stage._Board.scrape
+    losing = asyncio.Event()
+
+    async def lose_cancellation(board: stage._Board) -> None:
+        if not proxy.scraped_twice.is_set() or losing.is_set():
+            await scrape(board)
+            return
+        losing.set()
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(60)
+
+    monkeypatch.setattr(stage._Board, "scrape", lose_cancellation)
+    show = asyncio.create_task(perform(proxy.start, output=io.StringIO(), environment=PIPE))
+    async with asyncio.timeout(10):
+        await losing.wait()
+        show.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await show
+    assert proxy.stopped
 
 
 async def test_a_proxy_that_does_not_start_ends_it_before_anything_is_drawn() -> None:
